@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Each target installs what it needs (Debian packages as root, Python packages into .venv).
+
+PYTHON ?= python3
+venv := .venv
+python := $(venv)/bin/python
+ready := $(venv)/.ready
+
+.NOTPARALLEL:
+.PHONY: help deps demo test check test-system test-vm test-vm-unproven deb install clean
+
+help:
+	@echo "make demo         a live update before your eyes, in a virtual machine; root"
+	@echo "make test         all of the following three; root, /dev/kvm is used where it works"
+	@echo "make check        format, lint, types, unit tests and tests on a private bus"
+	@echo "make test-system  tests with a real systemd in a container; root"
+	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
+	@echo "make deb          the Debian package, into dist/"
+	@echo "make install      install into the running system, or below DESTDIR"
+	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
+
+test: check test-system test-vm
+
+check: $(ready)
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m mypy
+	$(python) -m pytest
+
+test-system: $(ready)
+	$(python) -m tests.lab container
+	$(python) -m pytest tests/system
+
+# Under emulation, and with a neighbour, a test may take long and still be right.
+test-vm: $(ready)
+	$(python) -m tests.lab disk
+	$(python) -m pytest --timeout=3600 --durations=0 --ignore=tests/vm/unproven tests/vm
+
+# Written, and not yet seen to pass: no part of `test` until they were.
+test-vm-unproven: $(ready)
+	$(python) -m tests.lab disk
+	$(python) -m pytest --timeout=3600 tests/vm/unproven
+
+demo: $(ready)
+	$(python) -m tests.lab.demo
+
+deb: deps
+	packaging/build-deb --lint dist
+
+install:
+	packaging/install $(DESTDIR)
+
+deps:
+	@tests/lab/install-deps
+
+$(ready): pyproject.toml | deps
+	$(PYTHON) -m venv $(venv)
+	$(python) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
