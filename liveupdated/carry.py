@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which services somebody declared to be carried with their memory, and where it was said.
+
+Two ways: a rule in workloads.d (`carry = "memory"`), or the key `X-LiveUpdate=carry` in the unit's
+file or one of its drop-ins.  systemd ignores keys that begin with `X-` (systemd.unit(5)) and does
+not report them, so the files are read here.  A rule decides over the key.
+"""
+
+from pathlib import Path
+
+from liveupdated.host import Host
+from liveupdated.rules import rule_for_unit
+from liveupdated.systemd import Properties
+
+KEY = "X-LiveUpdate"
+
+
+def declared(host: Host) -> dict[str, str]:
+    """Active services that are to be carried in memory: unit name to where that was declared."""
+    found: dict[str, str] = {}
+    for name, unit in host.units.items():
+        if not name.endswith(".service") or unit.get("ActiveState") != "active":
+            continue
+        rule = rule_for_unit(host.rules, name)
+        source = rule.source if rule and rule.carry == "memory" else ""
+        if not rule:
+            source = _declaring_file(unit)
+        if source:
+            found[name] = source
+    return found
+
+
+def _declaring_file(unit: Properties) -> str:
+    """The last of the unit's files that sets the key, if what it sets is `carry`."""
+    decided, value = "", ""
+    for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]:
+        try:
+            lines = Path(path).read_text().splitlines() if path else []
+        except OSError:
+            continue
+        for line in lines:
+            key, _, text = line.partition("=")
+            if key.strip() == KEY:
+                decided, value = path, text.strip()
+    return decided if value == "carry" else ""

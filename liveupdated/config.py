@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""/etc/liveupdated/liveupdated.toml and conf.d/: the settings, with their defaults.
+
+Files in conf.d are read in the order of their names; a later one wins, key by key.
+"""
+
+import tomllib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from liveupdated import paths
+from liveupdated.errors import InvalidArgument
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Kernels(_Table):
+    """`[kernels]`"""
+
+    folders: list[str] = ["/boot", "/efi", "/usr/lib/modules"]
+    """Images are only ever loaded from below these."""
+    cmdline_add: list[str] = []
+    cmdline_remove: list[str] = []
+    """Names of parameters (`quiet`, `console`) or whole words (`console=ttyS0`)."""
+
+
+class Update(_Table):
+    """`[update]`"""
+
+    accept_loss: list[str] = []
+    """Patterns of workload ids whose loss is agreed to in every update."""
+    max_blackout_s: float = Field(default=0, ge=0)
+    """0 is no limit."""
+    inhibit_delay_s: float = Field(default=30, ge=0)
+    """How long holders of a delay inhibitor may keep an update waiting."""
+
+
+class Health(_Table):
+    """`[health]`"""
+
+    commands: list[list[str]] = []
+    """Each must exit with 0 within `timeout_s` for the update to be confirmed."""
+    timeout_s: float = Field(default=120, gt=0)
+
+
+class Config(_Table):
+    """All of it."""
+
+    kernels: Kernels = Kernels()
+    update: Update = Update()
+    health: Health = Health()
+
+
+def load_config() -> Config:
+    """The settings in force.  Raises InvalidArgument naming the file and the key."""
+    merged: dict[str, Any] = {}
+    for file in [paths.CONFIG, *sorted(paths.CONFIG_DROPINS.glob("*.toml"))]:
+        try:
+            tables = tomllib.loads(file.read_text())
+            Config.model_validate(tables)
+        except FileNotFoundError:
+            continue
+        except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+            raise InvalidArgument(
+                f"{file} is not valid", str(error), "see liveupdated.toml(5)"
+            ) from error
+        for name, table in tables.items():
+            merged.setdefault(name, {}).update(table)
+    return Config.model_validate(merged)

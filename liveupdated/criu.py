@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""CRIU, as far as carrying a service needs it: what stands in the way, the dump, the restore.
+
+The recipe (criu(8), and what was measured between 6.12 and 7.3):
+
+- The dump runs inside the mount and UTS namespace of the service, so that CRIU sees them as its own
+  and leaves them out; systemd, or the launcher, makes them anew at restore.  criu is executed by
+  descriptor, because `NoExecPaths=` may hide it there.
+- The processes are in a frozen cgroup before the dump and stay so after it (`--leave-running` on a
+  frozen cgroup): resuming is a thaw, and nothing runs between checkpoint and jump.
+- What the service shares with others is *external*: the stream to journald and descriptors that
+  systemd opened outside the service's mount namespace.  The launcher hands in fresh ones.
+
+Standard library only: the launcher reads this on the blackout's clock.
+"""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from liveupdated.errors import SaveFailed
+
+CRIU = "/usr/sbin/criu"
+JOURNAL_STREAM = "/run/systemd/journal/stdout"
+DUMP_LIMIT_S = 300.0
+HOST_PID = 1
+"""A process that is in the namespaces of the host."""
+
+COMMON = [
+    "-v4",
+    "--file-locks",
+    "--ext-unix-sk",
+    "--tcp-close",
+    "--manage-cgroups=ignore",
+    "--ghost-limit=64M",
+]
+
+HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
+FOREIGN_NAMESPACES = {
+    "user": "PrivateUsers=no",
+    "net": "PrivateNetwork=no",
+    "ipc": "PrivateIPC=no",
+    "pid": "PrivatePIDs=no",
+    "cgroup": "ProtectControlGroups=yes instead of private or strict",
+}
+"""Namespaces that criu cannot take along from inside a unit, and the setting that avoids them."""
+
+UNCARRIABLE_ANON = {
+    "[io_uring]": "an io_uring",
+    "[fanotify]": "a fanotify group",
+    "[perf_event]": "a perf event",
+    "[userfaultfd]": "a userfaultfd",
+    "kvm-vm": "a virtual machine (KVM)",
+    "kvm-vcpu": "a virtual machine (KVM)",
+    "bpf-prog": "a BPF program",
+    "bpf-map": "a BPF map",
+}
+
+
+@dataclass(frozen=True)
+class External:
+    """A descriptor that stays outside the checkpoint and is handed in at restore."""
+
+    dump: str
+    """Argument of `--external`."""
+    inherit: str
+    """What `--inherit-fd fd[N]:` is followed by."""
+    path: str
+    """What to open; empty for the stream to the journal."""
+    flags: int = 0
+    position: int = 0
+
+
+def version() -> tuple[int, ...]:
+    """criu's version; empty when it is not installed."""
+    try:
+        done = subprocess.run([CRIU, "--version"], check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ()
+    found = re.search(r"Version: ([\d.]+)", done.stdout)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()
+
+
+def unix_peers() -> dict[int, tuple[int, str]]:
+    """Connected unix sockets of the host: inode to the peer's inode and the peer's own name.
+
+    From ss(8), which asks the kernel's sock_diag.
+    """
+    done = subprocess.run(["ss", "-xanH"], check=True, capture_output=True, text=True)
+    names: dict[int, str] = {}
+    peers: dict[int, int] = {}
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if len(words) < 8 or not words[5].isdigit() or not words[7].isdigit():
+            continue
+        names[int(words[5])] = words[4]
+        if int(words[7]):
+            peers[int(words[5])] = int(words[7])
+    return {inode: (peer, names.get(peer, "")) for inode, peer in peers.items()}
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """The open descriptors of a process and what each refers to (proc_pid_fd(5))."""
+    folder = Path(f"/proc/{pid}/fd")
+    found: dict[int, str] = {}
+    for name in os.listdir(folder):
+        try:
+            found[int(name)] = os.readlink(folder / name)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def fdinfo(pid: int, fd: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def mount_ids(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return {line.split(maxsplit=1)[0] for line in lines}
+
+
+def namespace(pid: int, name: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{name}")
+
+
+def socket_inode(target: str) -> int | None:
+    found = re.fullmatch(r"socket:\[(\d+)\]", target)
+    return int(found[1]) if found else None
+
+
+def parent(pid: int) -> int:
+    """The parent's pid (proc_pid_stat(5), field 4)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def externals(pids: list[int]) -> list[External]:
+    """What must stay outside a dump of these processes."""
+    peers = unix_peers()
+    found: dict[str, External] = {}
+    for pid in pids:
+        mounts = mount_ids(pid)
+        for fd, target in descriptors(pid).items():
+            inode = socket_inode(target)
+            if inode is not None:
+                if peers.get(inode, (0, ""))[1] == JOURNAL_STREAM:
+                    found[target] = External(f"unix[{inode}]", f"socket:[{inode}]", "")
+            elif target.startswith("/"):
+                info = fdinfo(pid, fd)
+                if info["mnt_id"] not in mounts:
+                    number = os.stat(f"/proc/{pid}/fd/{fd}").st_ino
+                    key = f"file[{int(info['mnt_id']):x}:{number:x}]"
+                    found[key] = External(key, key, target, int(info["flags"], 8), int(info["pos"]))
+    return list(found.values())
+
+
+def obstacles(main: int, pids: list[int]) -> list[str]:
+    """Why CRIU could not carry these processes: sentences with the way out, none if it can."""
+    found = [*_tool_obstacles(), *_tree_obstacles(main, pids)]
+    found += [
+        f"it runs in a {name} namespace of its own (way out: {setting})"
+        for name, setting in FOREIGN_NAMESPACES.items()
+        if namespace(main, name) != namespace(HOST_PID, name)
+    ]
+    peers = unix_peers()
+    own = {
+        inode
+        for pid in pids
+        for inode in map(socket_inode, descriptors(pid).values())
+        if inode is not None
+    }
+    for pid in pids:
+        for fd, target in descriptors(pid).items():
+            found += [
+                f"process {pid} has {what} open as descriptor {fd}"
+                for what in _uncarriable(target, peers, own)
+            ]
+    return list(dict.fromkeys(found))
+
+
+def _tool_obstacles() -> list[str]:
+    found = version()
+    if not found:
+        return [f"{CRIU} is not installed (way out: install criu)"]
+    release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    # Linux 6.16 refuses SO_PASSSEC on sockets other than AF_UNIX; CRIU asks for it before 4.2.
+    if release >= (6, 16) and found < (4, 2):
+        have = ".".join(map(str, found))
+        return [f"criu {have} cannot dump sockets on Linux 6.16 and later (way out: criu >= 4.2)"]
+    return []
+
+
+def _tree_obstacles(main: int, pids: list[int]) -> list[str]:
+    found = []
+    for pid in pids:
+        ancestor = pid
+        while ancestor not in (main, 0, 1):
+            ancestor = parent(ancestor)
+        if ancestor != main:
+            found.append(f"process {pid} is no descendant of its main process {main}")
+    own_root, root = os.stat(f"/proc/{main}/root"), os.stat("/")
+    if (own_root.st_dev, own_root.st_ino) != (root.st_dev, root.st_ino):
+        found.append("it has a root folder of its own (RootDirectory=, RootImage=, chroot)")
+    return found
+
+
+def _uncarriable(target: str, peers: dict[int, tuple[int, str]], own: set[int]) -> list[str]:
+    inode = socket_inode(target)
+    if inode is not None:
+        peer, name = peers.get(inode, (0, ""))
+        if peer and peer not in own and name != JOURNAL_STREAM:
+            other = f" to {name}" if name not in ("", "*") else ""
+            return [f"a unix connection{other}, whose other end is not carried,"]
+    if target.startswith("anon_inode:"):
+        what = UNCARRIABLE_ANON.get(target.removeprefix("anon_inode:"))
+        return [what] if what else []
+    if target.startswith("/dev/") and not target.startswith("/dev/shm/"):  # noqa: S108
+        name = target.removeprefix("/dev/")
+        return [] if name in HARMLESS_DEVICES else [f"the device {target}"]
+    return []
+
+
+def dump(main: int, cgroup: Path, images: Path, outside: list[External]) -> None:
+    """Dump the tree of `main`, whose cgroup is frozen, into `images`; it stays frozen.
+
+    Raises SaveFailed with CRIU's own last error.
+    """
+    command = ["nsenter", f"--target={main}", "--mount", "--uts"]
+    criu_fd = os.open(CRIU, os.O_RDONLY | os.O_CLOEXEC)
+    images_fd = os.open(images, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # By descriptor: inside the namespace the cgroup tree may be read-only (ProtectControlGroups=).
+    cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    command += [f"/proc/self/fd/{criu_fd}", "dump", f"--tree={main}", *COMMON]
+    command += [f"--images-dir=/proc/self/fd/{images_fd}", "--log-file=dump.log"]
+    command += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
+    for external in outside:
+        command += ["--external", external.dump]
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DUMP_LIMIT_S,
+            pass_fds=(criu_fd, images_fd, cgroup_fd),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SaveFailed("criu did not finish", f"no end after {DUMP_LIMIT_S:.0f} s") from error
+    finally:
+        for fd in (criu_fd, images_fd, cgroup_fd):
+            os.close(fd)
+    if done.returncode != 0:
+        reason = first_error(images / "dump.log") or done.stderr.strip()
+        raise SaveFailed("criu could not dump it", reason)
+
+
+def first_error(log: Path) -> str:
+    """The first error in a log of CRIU: what follows it is mostly its consequence."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"Error \([^)]*\): (.*)", text)
+    return found[1] if found else ""
+
+
+def restore_command(
+    images: Path, work: Path, outside: list[External], fds: dict[str, int]
+) -> list[str]:
+    """The command that brings the processes back, detached; `fds` by `External.inherit`."""
+    command = [CRIU, "restore", *COMMON, "--restore-detached"]
+    command += [f"--images-dir={images}", f"--work-dir={work}", "--log-file=restore.log"]
+    command += [f"--pidfile={work / 'pid'}"]
+    for external in outside:
+        command += ["--inherit-fd", f"fd[{fds[external.inherit]}]:{external.inherit}"]
+    return command

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the kinds of workloads look at when they search the host: read once for all of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from liveupdated import bootset, systemd
+from liveupdated.rules import Rule, load_rules
+
+UNIT_PROPERTIES = (
+    # identity
+    "Names LoadState ActiveState SubState FragmentPath DropInPaths Transient UnitFileState "
+    "Following SourcePath Slice CanStart StopWhenUnneeded Refs "
+    # what pulls it in, and what it pulls in
+    "Wants Requires Requisite BindsTo Upholds WantedBy RequiredBy BoundBy UpheldBy TriggeredBy "
+    "Triggers ConsistsOf PartOf DefaultDependencies "
+    # its run
+    "Type RemainAfterExit BusName MainPID ControlGroup Result ConditionResult Job "
+    "ActiveEnterTimestampMonotonic ActiveExitTimestampMonotonic InactiveEnterTimestampMonotonic "
+    "ExecMainExitTimestampMonotonic ExecMainCode TTYPath "
+    "TimersMonotonic TimersCalendar "
+    "StandardInput StandardOutput StandardError MemoryCurrent TasksCurrent NFileDescriptorStore "
+    "TimeoutStartUSec RuntimeDirectory"
+).split()
+
+
+@dataclass(frozen=True)
+class Host:
+    """One look at the host."""
+
+    rules: list[Rule]
+
+    @cached_property
+    def units(self) -> dict[str, systemd.Properties]:
+        """Every unit that systemd has loaded, by its name."""
+        units = systemd.show(["*"], UNIT_PROPERTIES)
+        if bootset.default_target(units) is None:
+            # Somebody went to another target since; asked for, this one and its own are loaded.
+            _add_with_all_it_pulls_in(units, ["default.target"])
+        return units
+
+    @cached_property
+    def boot(self) -> bootset.BootSet:
+        """What a boot alone would start."""
+        return bootset.boot_set(self.units, bootset.volatile_links(), bootset.bus_activated())
+
+
+def _add_with_all_it_pulls_in(units: dict[str, systemd.Properties], wanted: list[str]) -> None:
+    while wanted:
+        shown = systemd.show(wanted, UNIT_PROPERTIES)
+        units |= shown
+        pulled = {
+            other
+            for unit in shown.values()
+            for key in (*bootset.PULLS, "Triggers")
+            for other in bootset.names(unit, key)
+        }
+        wanted = sorted(pulled - units.keys())
+
+
+def look() -> Host:
+    return Host(rules=load_rules())

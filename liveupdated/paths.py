@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every fixed place on disk and every fixed name of a unit, once.
+
+`LIVEUPDATED_ROOT` moves all of them below another folder; tests and the image builder use it, units
+never set it.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
+
+STATE = ROOT / "var/lib/liveupdated"
+RUNTIME = ROOT / "run/liveupdated"
+CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
+CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
+RULE_FOLDERS = tuple(ROOT / top / "liveupdated/workloads.d" for top in ("usr/lib", "etc", "run"))
+
+STAGE_REQUEST = RUNTIME / "stage-request.json"
+STAGED = RUNTIME / "staged.json"
+RESUME_REASON = RUNTIME / "resume-reason"
+FOUND = RUNTIME / "workloads.json"
+ERRORS = RUNTIME / "errors"
+CLAIMED = RUNTIME / "claimed"
+"""Holds the id of the session claimed in this boot; without it the launcher restores nothing."""
+RESTORING = RUNTIME / "restoring"
+"""One folder a carried unit while its restore is under way; see update/restore.py."""
+
+DAEMON_UNIT = "liveupdated.service"
+PLAN_UNIT = "liveupdated-plan.service"
+STAGE_UNIT = "liveupdated-stage.service"
+UNSTAGE_UNIT = "liveupdated-unstage.service"
+SAVE_UNIT = "liveupdated-save.service"
+COMMIT_UNIT = "liveupdated-commit.service"
+REHEARSE_UNIT = "liveupdated-rehearse.service"
+RESUME_UNIT = "liveupdated-resume.service"
+RESTORE_UNIT = "liveupdated-restore.service"
+HEALTH_UNIT = "liveupdated-health.service"
+UPDATE_UNIT = "liveupdated-update.service"
+UPDATE_TIMER = "liveupdated-update.timer"
+
+LIBEXEC = Path("/usr/libexec/liveupdated")

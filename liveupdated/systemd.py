@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""systemd as the workers see it: plain calls of systemctl(1), which also works before D-Bus is up.
+
+The daemon, which must not block, talks D-Bus instead (`liveupdated.bus`).
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from liveupdated.errors import ServiceError
+
+TIMEOUT_S = 120.0
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+RUN = Path("/run")
+RUNTIME_UNITS = "systemd/system"
+"""Below RUN: unit files of this boot (systemd.unit(5))."""
+
+Properties = dict[str, str]
+"""What `systemctl show` prints of one unit."""
+
+
+def systemctl(*words: str, timeout_s: float = TIMEOUT_S) -> str:
+    """Run systemctl and return what it printed.  Raises ServiceError with its own words."""
+    command = ["systemctl", "--no-pager", "--no-ask-password", *words]
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(
+            f"systemctl {' '.join(words)} did not finish", f"no answer in {timeout_s:.0f} s"
+        ) from error
+    if done.returncode != 0:
+        raise ServiceError(
+            f"systemctl {' '.join(words)} failed", done.stderr.strip() or done.stdout.strip()
+        )
+    return done.stdout
+
+
+def show(units: Sequence[str], properties: Iterable[str]) -> dict[str, Properties]:
+    """The named properties of the units (or patterns), by unit name.  `*` is every loaded unit."""
+    wanted = ",".join(["Id", *properties])
+    shown = systemctl("show", "--all", f"--property={wanted}", "--", *units)
+    return {unit["Id"]: unit for unit in _blocks(shown) if unit.get("Id")}
+
+
+def _blocks(shown: str) -> Iterator[Properties]:
+    for block in shown.split("\n\n"):
+        unit: Properties = {}
+        for line in block.splitlines():
+            key, separator, value = line.partition("=")
+            if not separator:
+                continue
+            # A property that holds several values (ExecStart=) comes as several lines.
+            unit[key] = f"{unit[key]}\n{value}" if key in unit else value
+        if unit:
+            yield unit
+
+
+def show_one(unit: str, *properties: str) -> Properties:
+    return show([unit], properties).get(unit) or next(iter(show([unit], properties).values()), {})
+
+
+def manager(*properties: str) -> Properties:
+    """Properties of the manager itself (org.freedesktop.systemd1(5), Manager Object)."""
+    return next(_blocks(systemctl("show", f"--property={','.join(properties)}")), {})
+
+
+def reload() -> None:
+    systemctl("daemon-reload")
+
+
+def start(*units: str, wait: bool = True) -> None:
+    systemctl("start", *([] if wait else ["--no-block"]), "--", *units)
+
+
+def stop(*units: str) -> None:
+    systemctl("stop", "--", *units)
+
+
+def write_files(files: Mapping[str, str]) -> None:
+    """Write unit files and drop-ins: path below RUN to text."""
+    for path, text in files.items():
+        file = RUN / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o644)  # the workers' umask is stricter than systemd likes for units
+
+
+def remove_files(files: Iterable[str]) -> None:
+    """Take away what `write_files` wrote, and the drop-in folders that are empty then."""
+    for path in files:
+        file = RUN / path
+        file.unlink(missing_ok=True)
+        if file.parent.name.endswith(".d"):
+            with contextlib.suppress(OSError):
+                file.parent.rmdir()
+
+
+def cgroup_path(control_group: str) -> Path:
+    """The folder of a unit's `ControlGroup` property.  Raises ServiceError when it has none."""
+    if not control_group.startswith("/") or control_group == "/":
+        raise ServiceError(f"no cgroup: {control_group!r}")
+    return CGROUP_ROOT / control_group[1:]
+
+
+def cgroup_pids(cgroup: Path) -> list[int]:
+    """All processes in the cgroup and below it."""
+    pids: list[int] = []
+    for folder, _, _ in os.walk(cgroup):
+        try:
+            pids.extend(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
+        except FileNotFoundError:
+            continue
+    return pids
+
+
+def notify(message: str) -> None:
+    """sd_notify(3) without the library, for workers that may only use the standard one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendto(message.encode(), address)
