@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The launcher: what systemd starts, this once, in place of a carried service's program.
+
+It runs in the service's own unit: in its cgroup, its mount namespace, with its stdout.  It checks
+that the session was claimed and the images are those that were saved, puts the service's volatile
+files back, opens what CRIU wants handed in, and becomes criu.  Standard library only.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from liveupdated import criu, paths
+from liveupdated.errors import LiveUpdateError, RestoreFailed
+from liveupdated.workloads.services import fingerprint
+
+
+def main() -> int:
+    """`restore-unit ARTIFACTS DIGEST WORK`: does not return when all is well."""
+    artifacts, digest, work = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    try:
+        launch(artifacts, digest, work)
+    except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
+        print(f"liveupdated: {error}", file=sys.stderr)
+        (work / "error").write_text(str(error))
+    return 1
+
+
+def launch(artifacts: Path, digest: str, work: Path) -> None:
+    """Become criu.  Raises RestoreFailed when what was saved is not what is there."""
+    if not paths.CLAIMED.exists():
+        raise RestoreFailed("no session was claimed in this boot")
+    data = (artifacts / "launch.json").read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise RestoreFailed("its checkpoint was altered", "launch.json is not as it was saved")
+    saved = json.loads(data)
+    for name, expected in saved["files"].items():
+        path = artifacts / name
+        if not path.is_file() or fingerprint(path) != expected:
+            raise RestoreFailed("its checkpoint was altered", f"{name} is not as it was saved")
+    if saved["volatile"]:
+        command = ["tar", "--extract", f"--file={artifacts / 'volatile.tar'}", "--directory=/"]
+        command += ["--same-owner", "--same-permissions", "--numeric-owner", "--xattrs"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    outside = [criu.External(**external) for external in saved["outside"]]
+    fds = {external.inherit: _open(external) for external in outside}
+    command = criu.restore_command(artifacts / "images", work, outside, fds)
+    if saved["uts"]:
+        # ProtectHostname= made one; it is not set for the launcher because its seccomp filter
+        # would bind criu.
+        command = ["unshare", "--uts", *command]
+    os.execvp(command[0], command)  # noqa: S606  no shell is what is wanted
+
+
+def _open(external: criu.External) -> int:
+    if not external.path:
+        fd = os.dup(sys.stdout.fileno())
+    else:
+        fd = os.open(external.path, external.flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        if external.position:
+            os.lseek(fd, external.position, os.SEEK_SET)
+    os.set_inheritable(fd, True)
+    return fd

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The plan step: what an update would do, decided before anything changes.
+
+`find_workloads` is the worker's half (it needs to look into other processes), `make_plan` the
+daemon's: a pure function of what was found and what was asked.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from liveupdated import paths, workloads
+from liveupdated.host import look
+from liveupdated.session import Verdict, Workload, workload_from_json, write_durably
+from liveupdated.update.request import Request
+
+JUMP_COST_US = 4_000_000
+"""Predicted time from the old kernel's last mark to the new one's restore, before the first
+measured update of this host."""
+SPACE_RESERVE = 64 << 20
+"""Bytes that must stay free in the state folder after the save."""
+
+
+class PlanTarget(Protocol):
+    """The part of a catalogue entry that the plan names."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def release(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Target kernel, rung, verdicts, prediction and blockers."""
+
+    kernel: str
+    release: str
+    rung: str
+    rung_reason: str
+    blackout_us: int
+    bytes: int
+    free_bytes: int
+    blockers: tuple[str, ...]
+    workloads: tuple[Workload, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the worker saw."""
+
+    workloads: tuple[Workload, ...]
+    free_bytes: int
+    """Of the state folder."""
+
+
+def find_workloads() -> None:
+    """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
+    host = look()
+    found = [workload for name in workloads.names() for workload in workloads.kind(name).find(host)]
+    room = os.statvfs(paths.STATE)
+    data = {
+        "workloads": [dataclasses.asdict(workload) for workload in found],
+        "free_bytes": room.f_bavail * room.f_frsize,
+    }
+    paths.FOUND.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_durably(paths.FOUND, json.dumps(data).encode())
+
+
+def read_found() -> Found:
+    """What the worker wrote."""
+    data = json.loads(paths.FOUND.read_bytes())
+    return Found(tuple(map(workload_from_json, data["workloads"])), data["free_bytes"])
+
+
+def make_plan(
+    found: Found,
+    target: PlanTarget | None,
+    running: str,
+    request: Request,
+    *,
+    accept_loss: Sequence[str] = (),
+    jump_us: int = JUMP_COST_US,
+    criu: bool | None = None,
+) -> Plan:
+    """The plan for going from `running` (a kernel release) to `target`.
+
+    `accept_loss` are the administrator's standing patterns, beside those of the request; `criu`
+    tells whether the target was built with what CRIU needs, None when that is not known.
+    """
+    patterns = [*accept_loss, *request.accept_loss]
+    judged = tuple(_accept(workload, patterns) for workload in found.workloads)
+    needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
+    carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
+    blackout_us = jump_us + max(carried_costs, default=0)
+    rung, rung_reason = choose_rung(request.rung, target, running)
+    blockers = [
+        f"{w.id}: {w.reason}"
+        for w in judged
+        if w.verdict in (Verdict.BLOCKS, Verdict.LOST) and not _accepted(w, patterns)
+    ]
+    if target is None:
+        blockers.append("there is no kernel to go to")
+    elif not request.kernel and target.release == running:
+        blockers.append(f"{running} runs already, and there is none that is newer")
+    if criu is False and carried_costs:
+        blockers.append(
+            f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
+            "restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
+        )
+    if rung != "live-update":
+        blockers.append(f"{rung_reason}; live-update is the rung this version can take")
+    if needed + SPACE_RESERVE > found.free_bytes:
+        blockers.append(
+            f"the state folder {paths.STATE} has {found.free_bytes >> 20} MiB free, "
+            f"the save needs {(needed + SPACE_RESERVE) >> 20} MiB"
+        )
+    if request.max_blackout_us and blackout_us > request.max_blackout_us:
+        blockers.append(
+            f"the predicted blackout of {blackout_us / 1e6:.1f} s is over the limit of "
+            f"{request.max_blackout_us / 1e6:.1f} s"
+        )
+    return Plan(
+        kernel=target.id if target else "",
+        release=target.release if target else "",
+        rung=rung,
+        rung_reason=rung_reason,
+        blackout_us=blackout_us,
+        bytes=needed,
+        free_bytes=found.free_bytes,
+        blockers=tuple(blockers),
+        workloads=judged,
+    )
+
+
+def choose_rung(asked: str, target: PlanTarget | None, running: str) -> tuple[str, str]:
+    """The rung to take and why."""
+    if asked:
+        return asked, f"{asked} was asked for"
+    if target is not None and target.release == running:
+        return "live-update", f"{running} runs already; a jump starts it anew, with memory kept"
+    return "live-update", "another kernel needs a jump, and memory is to be kept"
+
+
+def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(workload.id, p) or fnmatchcase(workload.name, p) for p in patterns)
+
+
+def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
+    """A blocking workload whose loss was agreed to restarts like any other."""
+    if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
+        return workload
+    return dataclasses.replace(
+        workload,
+        verdict=Verdict.RESTARTED,
+        reason=f"its memory is lost, as was agreed to: {workload.reason}",
+    )

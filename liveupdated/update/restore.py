@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The restore step: claim the session, once, and see every workload come back.
+
+This is on the blackout's clock: standard library only, here and in all it imports (a test holds
+that).
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from liveupdated import paths, systemd
+from liveupdated.errors import BadSession, LiveUpdateError
+from liveupdated.session import (
+    Mark,
+    Outcome,
+    Session,
+    State,
+    Store,
+    Workload,
+    mark_now,
+    this_boot,
+    write_durably,
+)
+from liveupdated.timeline.marks import (
+    CLAIMED,
+    KERNEL_START,
+    RESTORE_END,
+    RESTORE_START,
+    RUNNING,
+    STOPPED,
+    at_boottime,
+    at_realtime,
+)
+from liveupdated.update import guard
+from liveupdated.workloads import Result, kind
+
+STOPPED_FILE = "stopped"
+"""In the session's folder; touched by liveupdated-stopped.service as the last act of a shutdown."""
+SIDE_BY_SIDE = 16
+
+
+def main() -> int:
+    """The restore worker.  Fails only when the session itself cannot be trusted."""
+    start = mark_now(RESTORE_START)
+    store = Store()
+    try:
+        session = store.current()
+        if session is None or guard.same_boot(session, this_boot()):
+            systemd.notify("READY=1\nSTATUS=nothing to restore")
+            return 0
+        if session.state in (State.RESTORING, State.RESTORED) and paths.CLAIMED.exists():
+            raise BadSession(
+                f"session {session.id} was claimed in this boot before",
+                "a restore never runs twice",
+            )
+        reason = claim(store, session, start)
+    except LiveUpdateError as error:
+        print(f"liveupdated: {error}", file=sys.stderr)
+        return 1
+    systemd.notify("READY=1\nSTATUS=restoring")
+    bring_back(store, session, bool(reason))
+    return 0
+
+
+def claim(store: Store, session: Session, start: Mark) -> str:
+    """Make this boot the session's, durably; returns why memory cannot come back, or nothing."""
+    boot = this_boot()
+    reason = guard.missed(session, boot)
+    session.marks += _marks_of_the_jump(store, session, start)
+    session.arrival = boot
+    session.state = State.RESTORING
+    if reason:
+        session.reason = reason
+    for workload in session.workloads:
+        kind(workload.kind).prepare(workload)
+    session.mark(CLAIMED)
+    store.store(session)
+    paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_durably(paths.CLAIMED, session.id.encode())
+    if not reason and not _generated(store, session):
+        # The state folder was not mounted yet when the generators ran: now it is.
+        systemd.reload()
+        if not _generated(store, session):
+            reason = "the generator did not write what the restore needs (see the journal)"
+            session.reason = reason
+            store.store(session)
+    return reason
+
+
+def _marks_of_the_jump(store: Store, session: Session, start: Mark) -> list[Mark]:
+    marks = [at_boottime(KERNEL_START, 0, start), start]
+    try:
+        stopped = (store.folder(session.id) / STOPPED_FILE).stat()
+    except FileNotFoundError:
+        return marks
+    return [at_realtime(STOPPED, stopped.st_mtime_ns // 1000, session.marks[-1]), *marks]
+
+
+def _generated(store: Store, session: Session) -> bool:
+    files = [
+        path
+        for workload in session.workloads
+        for path in kind(workload.kind).boot_files(
+            workload, store.artifacts(session.id, workload.id)
+        )
+    ]
+    return all((systemd.RUN / "systemd/generator" / path).exists() for path in files)
+
+
+def bring_back(store: Store, session: Session, missed: bool) -> None:
+    """Restore all workloads side by side, first the carried ones, and record each outcome."""
+
+    def one(workload: Workload) -> Result:
+        try:
+            if missed:
+                return kind(workload.kind).restart(workload)
+            artifacts = store.artifacts(session.id, workload.id)
+            return kind(workload.kind).restore(
+                workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
+            )
+        except Exception as error:  # one bad workload must not take the others along
+            return Result(Outcome.FAILED, str(error))
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for workload, result in zip(
+            session.workloads, pool.map(one, session.workloads), strict=True
+        ):
+            workload.outcome = result.outcome
+            workload.outcome_reason = result.reason
+    session.mark(RESTORE_END)
+    session.state = State.RESTORED
+    store.store(session)
+    if any(mark.name == RUNNING for mark in session.marks):
+        systemd.reload()  # the generator has nothing to add any more: the units are their own again

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The save step and its two continuations: commit (the jump is next) and resume (it is not).
+
+What restarts by itself is recorded first; memory is frozen last, side by side.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from liveupdated import paths, systemd
+from liveupdated.errors import BadSession, LiveUpdateError, NoSpace, SaveFailed
+from liveupdated.session import (
+    Session,
+    State,
+    Store,
+    Verdict,
+    Workload,
+    boot_id,
+    mark_now,
+    sync_folder,
+    to_json,
+)
+from liveupdated.timeline.marks import COMMIT_END, SAVE_END, SAVE_START
+from liveupdated.update.plan import SPACE_RESERVE
+from liveupdated.workloads import kind
+
+REHEARSAL = "rehearse"
+"""The road of a session that never jumps."""
+SAVED_VERDICTS = (Verdict.CARRIED, Verdict.RESTARTED, Verdict.REOPENED)
+
+
+def run(store: Store) -> None:
+    """Save every workload of the open session, or none.
+
+    Raises SaveFailed naming the workload, NoSpace, or Cancelled; then all run on and the session is
+    abandoned.
+    """
+    session = open_session(store, State.PLANNED)
+    session.state = State.SAVING
+    session.mark(SAVE_START)
+    store.store(session)
+    try:
+        _refuse_if_full(session)
+        _hold(session)
+        _save_all(store, session)
+        session.mark(SAVE_END)
+        session.state = State.SAVED
+        store.store(session)
+    except BaseException as error:
+        undo(store, session, str(error) or "the save was interrupted")
+        raise
+
+
+def open_session(store: Store, *states: State) -> Session:
+    """The open session, if it is in one of these states and of this boot.  Raises BadSession."""
+    session = store.current()
+    if session is None:
+        raise BadSession("there is no open session")
+    if session.state not in states:
+        raise BadSession(f"session {session.id} is {session.state}", f"expected {states[0]}")
+    if session.origin.boot_id != boot_id():
+        raise BadSession(f"session {session.id} is of another boot")
+    try:
+        TypeAdapter(Session).validate_python(to_json(session))
+    except ValidationError as error:
+        raise BadSession(f"session {session.id} has another shape", str(error)) from error
+    return session
+
+
+def _refuse_if_full(session: Session) -> None:
+    needed = sum(w.bytes for w in session.workloads if w.verdict is Verdict.CARRIED)
+    room = os.statvfs(paths.STATE)
+    free = room.f_bavail * room.f_frsize
+    if free < needed + SPACE_RESERVE:
+        raise NoSpace(
+            f"the state folder {paths.STATE} is full",
+            f"{free >> 20} MiB are free, the save needs {(needed + SPACE_RESERVE) >> 20} MiB",
+            "make room there, or carry less",
+        )
+
+
+def _hold(session: Session) -> None:
+    files = hold_files(session)
+    if files:
+        systemd.write_files(files)
+        systemd.reload()
+
+
+def hold_files(session: Session) -> dict[str, str]:
+    """The drop-ins in force while the session's workloads are saved; path below /run to text."""
+    return {
+        f"{systemd.RUNTIME_UNITS}/{path}": text
+        for workload in session.workloads
+        if workload.verdict in SAVED_VERDICTS
+        for path, text in kind(workload.kind).hold_files(workload).items()
+    }
+
+
+def _save_all(store: Store, session: Session) -> None:
+    todo = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
+    frozen = [w for w in todo if w.verdict is Verdict.CARRIED]
+    quick = [w for w in todo if w.verdict is not Verdict.CARRIED]
+    done = 0
+
+    def one(workload: Workload) -> None:
+        artifacts = store.artifacts(session.id, workload.id)
+        artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kind(workload.kind).save(
+            workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
+        )
+        sync_tree(artifacts)
+
+    for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [(workload, pool.submit(one, workload)) for workload in group]
+            try:
+                for workload, future in futures:
+                    systemd.notify(f"STATUS={done}/{len(todo)} saving {workload.name}")
+                    future.result()
+                    done += 1
+            except BaseException:
+                for _, future in futures:
+                    future.cancel()
+                raise
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files below `folder` durable."""
+    for path, _, files in os.walk(folder):
+        for name in files:
+            fd = os.open(os.path.join(path, name), os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(Path(path))
+
+
+def commit(store: Store) -> None:
+    """End what was frozen; from here on only a restore brings it back."""
+    session = open_session(store, State.SAVED)
+    session.state = State.JUMPING
+    store.store(session)
+    try:
+        for workload in session.workloads:
+            if workload.saved is not None:
+                kind(workload.kind).commit(workload)
+    except (LiveUpdateError, OSError) as error:
+        undo(store, session, f"the workloads could not be ended for the jump: {error}")
+        raise SaveFailed("the workloads could not be ended for the jump", str(error)) from error
+    session.mark(COMMIT_END)
+    store.store(session)
+
+
+def resume(store: Store, reason: str) -> None:
+    """The update is off: every workload of the open session runs on where it stood."""
+    session = open_session(store, State.PLANNED, State.SAVING, State.SAVED, State.JUMPING)
+    undo(store, session, reason)
+
+
+def resume_after_failure(store: Store, service_result: str) -> None:
+    """ExecStopPost= of the save unit (systemd.exec(5), $SERVICE_RESULT): nothing stays frozen."""
+    session = store.current()
+    if service_result == "success" or session is None or session.origin.boot_id != boot_id():
+        return
+    # A rehearsal ends what it saved before it brings it back.
+    if session.state is not State.SAVING and session.road != REHEARSAL:
+        return
+    undo(store, session, f"the save worker ended early ({service_result})")
+
+
+def rehearse(store: Store) -> None:
+    """Save, end and restore every workload in place: the whole road but for the jump.
+
+    Raises SaveFailed when one did not come back from its checkpoint.
+    """
+    run(store)
+    session = open_session(store, State.SAVED)
+    for workload in session.workloads:
+        if workload.saved is not None:
+            kind(workload.kind).commit(workload)
+    undo(store, session, "", State.REHEARSED)
+    if session.notes:
+        raise SaveFailed("the rehearsal found obstacles", "; ".join(session.notes))
+
+
+def undo(store: Store, session: Session, reason: str, end: State = State.ABANDONED) -> None:
+    """Resume all, take the holds away, and close the session."""
+    failures = []
+    for workload in reversed(session.workloads):
+        if workload.verdict not in SAVED_VERDICTS:
+            continue
+        try:
+            kind(workload.kind).resume(workload, store.artifacts(session.id, workload.id))
+        except (LiveUpdateError, OSError) as error:
+            failures.append(f"{workload.id} could not be resumed: {error}")
+    held = hold_files(session)
+    if held:
+        systemd.remove_files(held)
+        systemd.reload()
+    session.state = end
+    session.reason = reason
+    session.notes += failures
+    store.close(session)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The stage step: a kernel goes from its id to being loaded for kexec, checked all the way.
+
+Nothing in the request is trusted further than it must be: the id is looked up here again, and each
+file is opened once, checked and hashed, and that very descriptor is what the kernel loads.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from liveupdated import paths
+from liveupdated.errors import BadKernel, InvalidArgument, KexecRefused
+from liveupdated.kernels import KernelConfig, catalogue, cmdline, images, loader, pids, verify
+from liveupdated.kernels.catalogue import Kernel
+from liveupdated.kernels.images import Image
+from liveupdated.kernels.window import Window
+from liveupdated.session import Json, Target, write_durably
+
+_TOKEN = re.compile(r"[0-9a-f]{16,64}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the daemon asks for."""
+
+    kernel: str = ""
+    """Catalogue id; empty for the newest that is not blocked."""
+    append: str = ""
+    """Words to add to the command line."""
+    token: str = ""
+    """Hexadecimal; empty for none."""
+
+
+def read_request() -> Request:
+    """The request in paths.STAGE_REQUEST.  Raises InvalidArgument."""
+    try:
+        return parse_request(json.loads(paths.STAGE_REQUEST.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise InvalidArgument("the stage request cannot be read", str(error)) from error
+
+
+def parse_request(data: Mapping[str, Json]) -> Request:
+    """Raises InvalidArgument when `data` is no request."""
+    try:
+        request = Request(**data)
+    except TypeError as error:
+        raise InvalidArgument("the stage request has another shape", str(error)) from error
+    if not all(isinstance(text, str) for text in dataclasses.astuple(request)):
+        raise InvalidArgument("the stage request has another shape", "all of it must be text")
+    if request.token and not _TOKEN.fullmatch(request.token):
+        raise InvalidArgument("the token is malformed", "it must be 16 to 64 hexadecimal digits")
+    cmdline.check(request.append)
+    return request
+
+
+def run(request: Request, config: KernelConfig) -> Target:
+    """Load the kernel that `request` asks for and record it in paths.STAGED.
+
+    Raises NotFound, BadKernel, InvalidArgument or KexecRefused; then nothing is loaded and nothing
+    recorded, not even what was staged before.
+    """
+    paths.STAGED.unlink(missing_ok=True)
+    try:
+        target = _load(_choose(request.kernel, config), request, config)
+        paths.STAGED.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(paths.STAGED, json.dumps(dataclasses.asdict(target)).encode())
+    except BaseException as error:
+        _disarm_after(error)
+        raise
+    return target
+
+
+def unstage() -> None:
+    """Nothing stays armed.  Raises KexecRefused when the kernel cannot be taken out."""
+    paths.STAGED.unlink(missing_ok=True)
+    loader.unload()
+
+
+def read_blocked() -> dict[str, str]:
+    """The kernels never to try again, id to reason.
+
+    Raises BadKernel when the list is there and cannot be read: to go on would be to try one.
+    """
+    path = paths.STATE / "blocked.json"
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _bad_list(path, str(error)) from error
+    if not isinstance(data, dict):
+        raise _bad_list(path, "it is not a JSON object")
+    return {str(kernel): str(reason) for kernel, reason in data.items()}
+
+
+def _bad_list(path: Path, why: str) -> BadKernel:
+    return BadKernel(
+        "the list of blocked kernels cannot be read", f"{path}: {why}", "repair it or remove it"
+    )
+
+
+def _choose(kernel_id: str, config: KernelConfig) -> Kernel:
+    blocked = read_blocked()
+    if not kernel_id:
+        return catalogue.newest(catalogue.list_kernels(config), blocked)
+    kernel = catalogue.find_kernel(kernel_id, config)
+    if kernel_id in blocked:
+        raise BadKernel(
+            f"kernel {kernel_id} is blocked",
+            blocked[kernel_id],
+            "take it off the list of blocked kernels first",
+        )
+    if kernel.problems:
+        raise BadKernel(f"kernel {kernel_id} cannot be staged", "; ".join(kernel.problems))
+    return kernel
+
+
+def _load(kernel: Kernel, request: Request, config: KernelConfig) -> Target:
+    with contextlib.ExitStack() as stack:
+
+        def keep(fd: int) -> int:
+            stack.callback(os.close, fd)
+            return fd
+
+        image_fd = keep(verify.open_trusted(kernel.image, config.allowed_folders))
+        image = images.read_image(image_fd, str(kernel.image))
+        if image.arch != images.host_arch() or image.release != kernel.release:
+            raise BadKernel(
+                f"{kernel.image} changed while it was being staged",
+                f"it is now {image.release} for {image.arch}",
+                "wait until the package manager has finished",
+            )
+        line = _command_line(kernel, image, request)
+        try:
+            digest = Window.whole(image_fd).sha256()
+            linux_fd = keep(images.payload(image_fd, image, str(kernel.image)))
+            initrd_fds = [keep(fd) for fd in images.embedded_initrds(image_fd, image)]
+            names = [f"{kernel.image}:{name}" for name in (".ucode", ".initrd")]
+            names = [name for name in names if image.section(name.rpartition(":")[2])]
+            for path in kernel.initrds:
+                initrd_fds.append(keep(_open_initrd(path, config)))
+                names.append(str(path))
+            initrd_fd = loader.join_initrds(initrd_fds)
+        except OSError as error:
+            raise KexecRefused(
+                f"cannot read {kernel.id} into memory", error.strerror or str(error)
+            ) from error
+        if initrd_fd is not None:
+            keep(initrd_fd)
+        method = loader.load(linux_fd, initrd_fd, line)
+    return Target(
+        kernel=kernel.id,
+        release=image.release,
+        image=str(kernel.image),
+        image_sha256=digest,
+        initrds=names,
+        cmdline=line,
+        token=request.token,
+        method=method,
+    )
+
+
+def _open_initrd(path: Path, config: KernelConfig) -> int:
+    fd = verify.open_trusted(path, config.allowed_folders)
+    if not os.fstat(fd).st_size:
+        os.close(fd)
+        raise BadKernel(f"{path} is empty", "", "make it again, with update-initramfs or dracut")
+    return fd
+
+
+def _command_line(kernel: Kernel, image: Image, request: Request) -> str:
+    """The kernel's own with what this one jump needs.  Raises BadKernel when it is too long."""
+    words = cmdline.split(kernel.cmdline)
+    more = cmdline.check(request.append)
+    if request.token:
+        more.append(f"{cmdline.TOKEN}={request.token}")
+    if numbers := pids.next_boot():
+        pid_max, last_pid = numbers
+        # A new kernel begins with a pid_max of 32768 (or 1024 a CPU) and refuses an ns_last_pid
+        # above it; the words take effect in their order (do_sysctl_args, pid_ns_ctl_handler).
+        words = cmdline.remove(words, (cmdline.PID_MAX,))
+        more.append(f"{cmdline.PID_MAX}={pid_max}")
+        more.append(f"{cmdline.LAST_PID}={last_pid}")
+    line = " ".join(cmdline.add(words, more))
+    length = len(line.encode()) + 1
+    if length > image.cmdline_size:
+        raise BadKernel(
+            f"the command line for {kernel.id} is too long",
+            f"it has {length} bytes, this kernel takes {image.cmdline_size}",
+            "shorten it: see cmdline_remove of the configuration",
+        )
+    return line
+
+
+def _disarm_after(error: BaseException) -> None:
+    """Take out what is loaded; when that fails, say so with the error that led here."""
+    try:
+        unstage()
+    except KexecRefused as second:
+        raise KexecRefused(
+            f"{error}; and what was loaded before is still armed", str(second), second.hint
+        ) from error
