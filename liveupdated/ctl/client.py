@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon as liveupdatectl sees it: calls go out, shapes come back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from liveupdated import contract
+from liveupdated.bus import Bus, RemoteError
+from liveupdated.contract import Variant
+from liveupdated.ctl import shapes
+from liveupdated.errors import Disconnected, InvalidArgument, NotAuthorized, NotFound, ServiceError
+
+T = TypeVar("T")
+Properties = dict[str, Any]
+Options = dict[str, Variant]
+
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+_ANSWER_S = 300.0
+"""A password may have to be typed; finding thousands of workloads takes its time, too."""
+
+
+def ask(work: Callable[["Client"], Awaitable[T]]) -> T:
+    """Connect, do `work`, hang up.  The one entry from the synchronous commands."""
+
+    async def whole() -> T:
+        bus = await Bus.connect()
+        try:
+            return await work(Client(bus))
+        except (KeyError, ValueError) as error:  # a property is missing, or of another type
+            raise ServiceError(
+                "the daemon answers in the shape of another version",
+                repr(error),
+                "systemctl restart liveupdated.service",
+            ) from error
+        finally:
+            await bus.close()
+
+    return asyncio.run(whole())
+
+
+class Client:
+    """The methods of the contract.  Every one raises errors of `liveupdated.errors`."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+
+    # --- questions ---
+
+    async def status(self) -> shapes.Status:
+        manager = await self.properties(contract.ROOT, contract.MANAGER)
+        last = manager["LastSession"]
+        return shapes.Status(
+            version=manager["Version"],
+            state=manager["State"],
+            running_kernel=manager["RunningKernel"],
+            staged_kernel=manager["StagedKernel"],
+            rung=manager["Rung"],
+            reboot_required=manager["RebootRequired"],
+            next_update_us=manager["NextUpdate"],
+            inhibitors=[
+                shapes.Inhibitor(who=who, why=why, mode=mode, uid=uid, pid=pid)
+                for who, why, mode, uid, pid in manager["Inhibitors"]
+            ],
+            last_session=(
+                None
+                if last == contract.NO_OBJECT
+                else _session(await self.properties(last, contract.SESSION))
+            ),
+        )
+
+    async def kernels(self) -> list[shapes.Kernel]:
+        [found] = await self.call("ListKernels")
+        return [_kernel(properties) for _, properties in found]
+
+    async def workloads(self) -> list[shapes.Workload]:
+        [found] = await self.call("ListWorkloads")
+        return [
+            shapes.Workload(
+                id=p["Id"],
+                kind=p["Kind"],
+                name=p["Name"],
+                verdict=p["Verdict"],
+                reason=p["Reason"],
+                bytes=p["Bytes"],
+                cost_us=p["Cost"],
+            )
+            for _, p in found
+        ]
+
+    async def plan(self, options: Options) -> shapes.Plan:
+        summary, rows = await self.call("Plan", "a{sv}", options)
+        return shapes.Plan(
+            kernel=summary["kernel"],
+            release=summary["release"],
+            rung=summary["rung"],
+            rung_reason=summary["rung-reason"],
+            blackout_us=summary["blackout"],
+            bytes=summary["bytes"],
+            free_bytes=summary["free-bytes"],
+            blockers=summary["blockers"],
+            workloads=[_plan_row(row) for row in rows],
+        )
+
+    async def sessions(self) -> list[shapes.Session]:
+        [found] = await self.call("ListSessions")
+        return [_session(properties) for _, properties in found]
+
+    async def session(self, wanted: str) -> shapes.SessionDetail:
+        """By id, the beginning of one, or `last`."""
+        properties = await self._session(wanted)
+        return shapes.SessionDetail(
+            **_session(properties),
+            workloads=[_session_workload(row) for row in properties["Workloads"]],
+        )
+
+    async def timeline(self, wanted: str) -> shapes.Timeline:
+        properties = await self._session(wanted)
+        phases = [
+            shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
+            for name, start, duration, workload in properties["Phases"]
+        ]
+        top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
+        return shapes.Timeline(
+            session=properties["Id"],
+            start_us=top[0]["start_us"] if top else 0,
+            duration_us=sum(phase["duration_us"] for phase in top),
+            blackout_us=properties["Blackout"],
+            predicted_blackout_us=properties["PredictedBlackout"],
+            phases=phases,
+            marks=[
+                shapes.Mark(
+                    name=name,
+                    realtime_us=realtime,
+                    boottime_us=boottime,
+                    boot_id=boot_id,
+                    workload=workload,
+                )
+                for name, realtime, boottime, boot_id, workload in properties["Marks"]
+            ],
+            clock_steps=[
+                shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
+                for boot_id, after, before, step in properties["ClockSteps"]
+            ],
+            uncertainty_us=properties["Uncertainty"],
+            notes=properties["TimelineNotes"],
+        )
+
+    async def _session(self, wanted: str) -> Properties:
+        [found] = await self.call("ListSessions")
+        if wanted == "last":
+            fits = [path for path, _ in found[:1]]
+        else:
+            fits = [path for path, p in found if wanted and p["Id"].startswith(wanted)]
+        if not fits:
+            hint = "liveupdatectl history lists them" if found else ""
+            raise NotFound(f"there is no session {wanted}", "", hint)
+        if len(fits) > 1:
+            raise InvalidArgument(f"{len(fits)} sessions begin with {wanted}", "", "write more")
+        return await self.properties(fits[0], contract.SESSION)
+
+    # --- the calls themselves ---
+
+    async def call(self, member: str, signature: str = "", *args: Any) -> list[Any]:
+        """A method of the manager."""
+        return await self.call_on(contract.ROOT, contract.MANAGER, member, signature, *args)
+
+    async def call_on(
+        self, path: str, interface: str, member: str, signature: str = "", *args: Any
+    ) -> list[Any]:
+        try:
+            return await self.bus.call(
+                contract.NAME,
+                path,
+                interface,
+                member,
+                signature,
+                *args,
+                timeout=_ANSWER_S,
+                interactive=True,
+            )
+        except Disconnected as error:
+            raise Disconnected(
+                "the daemon cannot be reached",
+                error.why or error.what,
+                error.hint or "systemctl status liveupdated.service dbus.service",
+            ) from error
+        except RemoteError as error:
+            if error.remote_name == _ACCESS_DENIED:
+                raise NotAuthorized(error.what, error.why, "try it as root") from error
+            raise
+
+    async def properties(self, path: str, interface: str) -> Properties:
+        [found] = await self.call_on(path, _PROPERTIES, "GetAll", "s", interface)
+        properties: Properties = found
+        return properties
+
+
+def _kernel(p: Properties) -> shapes.Kernel:
+    return shapes.Kernel(
+        id=p["Id"],
+        release=p["Release"],
+        architecture=p["Architecture"],
+        kind=p["Kind"],
+        image=p["Image"],
+        initrds=p["Initrds"],
+        command_line=p["CommandLine"],
+        source=p["Source"],
+        features=p["Features"],
+        running=p["Running"],
+        staged=p["Staged"],
+        blocked=p["Blocked"],
+        problems=p["Problems"],
+    )
+
+
+def _plan_row(row: Properties) -> shapes.Workload:
+    return shapes.Workload(
+        id=row["id"],
+        kind=row["kind"],
+        name=row["name"],
+        verdict=row["verdict"],
+        reason=row["reason"],
+        bytes=row["bytes"],
+        cost_us=row["cost"],
+    )
+
+
+def _session_workload(row: Properties) -> shapes.SessionWorkload:
+    return shapes.SessionWorkload(
+        **_plan_row(row),
+        outcome=row["outcome"],
+        outcome_reason=row["outcome-reason"],
+        frozen_us=row["frozen"],
+    )
+
+
+def _session(p: Properties) -> shapes.Session:
+    return shapes.Session(
+        id=p["Id"],
+        state=p["State"],
+        road=p["Road"],
+        rung=p["Rung"],
+        origin_kernel=p["OriginKernel"],
+        target_kernel=p["TargetKernel"],
+        arrival_kernel=p["ArrivalKernel"],
+        created_us=p["Created"],
+        reason=p["Reason"],
+        notes=p["Notes"],
+        predicted_blackout_us=p["PredictedBlackout"],
+        blackout_us=p["Blackout"],
+        outcomes=p["Outcomes"],
+    )

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The shapes of ``--json``: what the daemon's answers become, and what rendering gets.
+
+Stable: fields are added, never renamed or removed.  Times are UTC microseconds since the epoch,
+spans microseconds, sizes bytes; 0 or "" where there is nothing to say.
+"""
+
+from typing import TypedDict
+
+
+class Inhibitor(TypedDict):
+    who: str
+    why: str
+    mode: str
+    uid: int
+    pid: int
+
+
+class Kernel(TypedDict):
+    id: str
+    release: str
+    architecture: str
+    kind: str
+    image: str
+    initrds: list[str]
+    command_line: str
+    source: str
+    features: dict[str, bool]
+    """What is not known is left out."""
+    running: bool
+    staged: bool
+    blocked: bool
+    problems: list[str]
+
+
+class Workload(TypedDict):
+    id: str
+    kind: str
+    name: str
+    verdict: str
+    reason: str
+    bytes: int
+    cost_us: int
+
+
+class Plan(TypedDict):
+    kernel: str
+    release: str
+    rung: str
+    rung_reason: str
+    blackout_us: int
+    bytes: int
+    free_bytes: int
+    blockers: list[str]
+    workloads: list[Workload]
+
+
+class Session(TypedDict):
+    id: str
+    state: str
+    road: str
+    rung: str
+    origin_kernel: str
+    target_kernel: str
+    arrival_kernel: str
+    created_us: int
+    reason: str
+    notes: list[str]
+    predicted_blackout_us: int
+    blackout_us: int
+    outcomes: dict[str, int]
+    """How many workloads came to which end."""
+
+
+class SessionWorkload(Workload):
+    outcome: str
+    outcome_reason: str
+    frozen_us: int
+
+
+class SessionDetail(Session):
+    workloads: list[SessionWorkload]
+
+
+class Phase(TypedDict):
+    name: str
+    """``a+b``: one span, the mark between the two is missing; ``a/b``: b is a part of a."""
+    start_us: int
+    duration_us: int
+    workload: str
+
+
+class Mark(TypedDict):
+    name: str
+    realtime_us: int
+    boottime_us: int
+    boot_id: str
+    workload: str
+
+
+class ClockStep(TypedDict):
+    boot_id: str
+    after: str
+    before: str
+    step_us: int
+
+
+class Timeline(TypedDict):
+    session: str
+    start_us: int
+    duration_us: int
+    """Of the phases that are no part of another and no workload's: they are the whole."""
+    blackout_us: int
+    predicted_blackout_us: int
+    phases: list[Phase]
+    marks: list[Mark]
+    clock_steps: list[ClockStep]
+    uncertainty_us: int
+    """Of any span that begins in one boot and ends in another."""
+    notes: list[str]
+
+
+class Status(TypedDict):
+    version: str
+    state: str
+    running_kernel: str
+    staged_kernel: str
+    rung: str
+    reboot_required: bool
+    next_update_us: int
+    inhibitors: list[Inhibitor]
+    last_session: Session | None
+
+
+class Ending(TypedDict):
+    """What became of an order."""
+
+    result: str
+    """``done``; ``jumping`` when the host leaves for another kernel; ``cancelling``."""
+    job: int
+    """0 where no job was needed."""
+    session: str
+    kernel: str
+    """Release of the kernel that it jumps into."""
+    next_update_us: int
+    """What Schedule answered."""

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The commands that change nothing.
+
+Rich and the bus are imported where they are used: `--help` needs neither, `--json` no rich.
+"""
+# ruff: noqa: PLC0415
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from liveupdated.ctl import options
+from liveupdated.ctl.exits import Exit
+
+if TYPE_CHECKING:
+    from liveupdated.ctl.shapes import Plan
+
+
+@click.command()
+@options.as_json
+def status(as_json: bool) -> None:
+    """What goes on, and whether an update is due.
+
+    \b
+    Example:
+      liveupdatectl status
+    """
+    from liveupdated.ctl.client import Client, ask
+
+    found = ask(Client.status)
+    if as_json:
+        return options.print_json(found)
+    from liveupdated.ctl import render
+
+    render.show(render.status(found))
+
+
+@click.command()
+@options.as_json
+def kernels(as_json: bool) -> None:
+    """What can be booted, newest first.
+
+    \b
+    Example:
+      liveupdatectl kernels
+    """
+    from liveupdated.ctl.client import Client, ask
+
+    found = ask(Client.kernels)
+    if as_json:
+        return options.print_json(found)
+    from liveupdated.ctl import render
+
+    render.show(render.kernels(found))
+
+
+@click.command()
+@options.as_json
+def workloads(as_json: bool) -> None:
+    """What runs here, and what an update would do to it.
+
+    \b
+    Example:
+      liveupdatectl workloads --json | jq -r '.[] | select(.verdict == "lost").name'
+    """
+    from liveupdated.ctl.client import Client, ask
+
+    found = ask(Client.workloads)
+    if as_json:
+        return options.print_json(found)
+    from liveupdated.ctl import render
+
+    render.show(render.workloads(found))
+
+
+@click.command()
+@options.planning
+@click.option("--all", "everything", is_flag=True, help="Also what every boot starts anyway.")
+@options.as_json
+def plan(
+    *,
+    kernel: str | None,
+    rung: str | None,
+    accept_loss: tuple[str, ...],
+    max_blackout: int | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """What an update would do.  Exits with 7 when it would be refused.
+
+    \b
+    Example:
+      liveupdatectl plan --max-blackout 30s
+    """
+    from liveupdated.ctl.client import ask
+
+    given = {"kernel": kernel, "rung": rung, "max-blackout": max_blackout}
+    wire = options.on_the_wire({**given, "accept-loss": accept_loss})
+    found = ask(lambda client: client.plan(wire))
+    print_plan(found, everything, as_json)
+
+
+def print_plan(found: "Plan", everything: bool, as_json: bool) -> None:
+    """Print it, and exit with the code of a refusal where there is a blocker."""
+    if as_json:
+        options.print_json(found)
+    else:
+        from liveupdated.ctl import render
+
+        render.show(render.plan(found, everything))
+    if found["blockers"]:
+        sys.exit(Exit.BLOCKED)
+
+
+@click.command()
+@click.argument("session", metavar="[SESSION]", default="")
+@options.as_json
+def history(session: str, as_json: bool) -> None:
+    """All updates, or what became of one and of each workload.
+
+    SESSION is an id, the beginning of one, or `last`.
+
+    \b
+    Example:
+      liveupdatectl history last
+    """
+    from liveupdated.ctl.client import Client, ask
+
+    if session:
+        one = ask(lambda client: client.session(session))
+        if as_json:
+            return options.print_json(one)
+        from liveupdated.ctl import render
+
+        return render.show(render.session(one))
+    every = ask(Client.sessions)
+    if as_json:
+        return options.print_json(every)
+    from liveupdated.ctl import render
+
+    render.show(render.sessions(every))
+
+
+@click.command()
+@click.argument("session", metavar="[SESSION]", default="last")
+@options.as_json
+def timeline(session: str, as_json: bool) -> None:
+    """Where the time went, phase by phase.
+
+    SESSION is an id, the beginning of one, or `last`.
+
+    \b
+    Example:
+      liveupdatectl timeline
+    """
+    from liveupdated.ctl.client import ask
+
+    found = ask(lambda client: client.timeline(session))
+    if as_json:
+        return options.print_json(found)
+    from liveupdated.ctl import render
+
+    render.show(render.timeline(found))
