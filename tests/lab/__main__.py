@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`python -m tests.lab disk|container`: make what the tests need beforehand, and tell the times."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import container, deb, image
+from .errors import LabError
+
+
+def _timed(what: str, make: Callable[[], Path]) -> Path:
+    print(f"lab: {what} ...", end=" ", flush=True)
+    start = time.monotonic()
+    path = make()
+    print(f"{time.monotonic() - start:.0f} s, {path}", flush=True)
+    return path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab")
+    parser.add_argument("what", choices=["disk", "container"])
+    what = parser.parse_args().what
+    system = image.Image(_timed("Debian with two kernels", lambda: image.image().path))
+    package = _timed("package of this tree", deb.build_deb)
+    layer = deb.layer if what == "disk" else container.layer
+    _timed(f"{what} with the package installed", lambda: layer(system, package))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"\nlab: {error}")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The plan: losses are agreed to, or they block."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liveupdated.session import Verdict, Workload
+from liveupdated.update.plan import SPACE_RESERVE, Found, Plan, make_plan
+from liveupdated.update.request import Request
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Kernel:
+    id: str = "7.3"
+    release: str = "7.3"
+
+
+def workload(name: str, verdict: Verdict, size: int = 0, cost_us: int = 0) -> Workload:
+    return Workload(f"services:{name}", "services", name, verdict, "because", size, cost_us)
+
+
+def plan(*workloads: Workload, free: int = GIB, **options: object) -> Plan:
+    request = Request(**options)  # type: ignore[arg-type]
+    return make_plan(Found(workloads, free), Kernel(), "6.12", request, jump_us=1_000_000)
+
+
+def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
+    made = plan(workload("a", Verdict.CARRIED, 5 << 20, 300_000))
+    assert made.blockers == ()
+    assert (made.bytes, made.blackout_us) == (5 << 20, 1_300_000)
+
+
+def test_a_loss_nobody_agreed_to_blocks_and_names_the_workload() -> None:
+    made = plan(workload("a", Verdict.LOST))
+    assert made.blockers == ("services:a: because",)
+
+
+def test_an_agreed_loss_of_a_blocking_workload_becomes_a_restart() -> None:
+    made = plan(workload("a.service", Verdict.BLOCKS), accept_loss=("services:a*",))
+    assert made.blockers == ()
+    assert made.workloads[0].verdict is Verdict.RESTARTED
+    assert "agreed" in made.workloads[0].reason
+
+
+def test_agreeing_to_one_loss_is_not_agreeing_to_another() -> None:
+    made = plan(
+        workload("a", Verdict.LOST), workload("b", Verdict.LOST), accept_loss=("services:a",)
+    )
+    assert made.blockers == ("services:b: because",)
+
+
+def test_too_little_space_is_a_refusal_before_anything_changes() -> None:
+    made = plan(workload("a", Verdict.CARRIED, 10), free=SPACE_RESERVE)
+    assert "free" in made.blockers[0]
+
+
+def test_a_blackout_over_the_limit_is_refused() -> None:
+    made = plan(workload("a", Verdict.CARRIED, cost_us=2_000_000), max_blackout_us=2_500_000)
+    assert "over the limit" in made.blockers[0]
+
+
+def test_without_a_kernel_there_is_a_plan_that_says_so() -> None:
+    made = make_plan(Found((), GIB), None, "6.12", Request())
+    assert made.blockers == ("there is no kernel to go to",)
+
+
+@given(
+    st.lists(st.sampled_from(Verdict), max_size=8),
+    st.lists(st.sampled_from(["services:0", "services:*", "5", "nothing"]), max_size=3),
+)
+def test_no_plan_without_blockers_loses_what_nobody_named(
+    verdicts: list[Verdict], patterns: list[str]
+) -> None:
+    made = plan(
+        *(workload(str(number), verdict) for number, verdict in enumerate(verdicts)),
+        accept_loss=tuple(patterns),
+    )
+    lost = [w for w in made.workloads if w.verdict in (Verdict.LOST, Verdict.BLOCKS)]
+    if not made.blockers and lost:
+        assert "services:*" in patterns or {w.name for w in lost} <= {"0", "5"}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Rules and settings: layered like systemd's own files, refused by name when they are wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from liveupdated import config, paths, rules
+from liveupdated.carry import declared
+from liveupdated.errors import InvalidArgument
+from liveupdated.host import Host
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
+    usr, etc, run = (tmp_path / name for name in ("usr", "etc", "run"))
+    for folder in (usr, etc, run):
+        folder.mkdir()
+    monkeypatch.setattr(paths, "RULE_FOLDERS", (usr, etc, run))
+    return usr, etc, run
+
+
+def rule(unit: str, carry: str) -> str:
+    return f'[[workload]]\nunit = "{unit}"\ncarry = "{carry}"\n'
+
+
+def decision(unit: str) -> str | None:
+    found = rules.rule_for_unit(rules.load_rules(), unit)
+    return found.carry if found else None
+
+
+def test_a_file_in_etc_replaces_the_one_of_the_same_name(folders: tuple[Path, ...]) -> None:
+    usr, etc, _ = folders
+    (usr / "redis.toml").write_text(rule("redis.service", "memory"))
+    assert decision("redis.service") == "memory"
+    (etc / "redis.toml").write_text(rule("redis.service", "no"))
+    assert decision("redis.service") == "no"
+
+
+def test_the_last_rule_that_names_a_unit_decides(folders: tuple[Path, ...]) -> None:
+    usr, etc, run = folders
+    (etc / "10-all.toml").write_text(rule("*.service", "memory"))
+    (run / "20-not.toml").write_text(rule("web-*.service", "no"))
+    assert (decision("db.service"), decision("web-1.service")) == ("memory", "no")
+    assert decision("a.timer") is None
+    assert usr.is_dir()
+
+
+@pytest.mark.parametrize(
+    "text", ["[[workload", '[[workload]]\nunit = "a"\ncarry = "yes"', "[[workload]]\nx = 1"]
+)
+def test_a_wrong_file_is_named(folders: tuple[Path, ...], text: str) -> None:
+    (folders[1] / "wrong.toml").write_text(text)
+    with pytest.raises(InvalidArgument, match=r"wrong\.toml"):
+        rules.load_rules()
+
+
+def host(tmp_path: Path, text: str, *found: rules.Rule, active: str = "active") -> Host:
+    fragment = tmp_path / "a.service"
+    fragment.write_text(text)
+    made = Host(rules=list(found))
+    unit = {"Id": "a.service", "ActiveState": active, "FragmentPath": str(fragment)}
+    made.__dict__["units"] = {"a.service": unit}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "carried"),
+    [
+        ("[Service]\nX-LiveUpdate=carry\n", True),
+        ("[Service]\nX-LiveUpdate = carry\n", True),
+        ("[Service]\nX-LiveUpdate=carry\nX-LiveUpdate=\n", False),
+        ("[Service]\n#X-LiveUpdate=carry\n", False),
+        ("[Service]\nExecStart=/bin/true\n", False),
+    ],
+)
+def test_the_key_in_the_unit_file_declares(tmp_path: Path, text: str, carried: bool) -> None:
+    assert ("a.service" in declared(host(tmp_path, text))) is carried
+
+
+def test_a_rule_decides_over_the_key(tmp_path: Path) -> None:
+    no = rules.Rule(unit="a.service", carry="no")
+    assert declared(host(tmp_path, "X-LiveUpdate=carry", no)) == {}
+
+
+def test_what_does_not_run_has_nothing_to_carry(tmp_path: Path) -> None:
+    assert declared(host(tmp_path, "X-LiveUpdate=carry", active="inactive")) == {}
+
+
+def test_settings_are_merged_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
+    dropins.mkdir()
+    main.write_text('[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n')
+    (dropins / "50.toml").write_text('[kernels]\ncmdline_add = ["c"]\n')
+    monkeypatch.setattr(paths, "CONFIG", main)
+    monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
+    loaded = config.load_config()
+    assert (loaded.kernels.cmdline_add, loaded.kernels.cmdline_remove) == (["c"], ["b"])
+
+
+def test_an_unknown_setting_is_refused_by_file_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = tmp_path / "liveupdated.toml"
+    main.write_text("[update]\nmax_blackuot_s = 1\n")
+    monkeypatch.setattr(paths, "CONFIG", main)
+    monkeypatch.setattr(paths, "CONFIG_DROPINS", tmp_path / "none")
+    with pytest.raises(InvalidArgument, match=r"(?s)liveupdated\.toml.*max_blackuot_s"):
+        config.load_config()

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Save, generator and restore over a kind that does as it is told: the order, and every failure."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from liveupdated import paths, systemd
+from liveupdated.errors import BadSession, SaveFailed
+from liveupdated.session import (
+    Outcome,
+    Session,
+    State,
+    Store,
+    Target,
+    Verdict,
+    Workload,
+    new_session,
+    this_boot,
+)
+from liveupdated.update import generator, guard, restore, save
+from liveupdated.workloads import Marker, Result
+
+TOKEN = "0123456789abcdef"
+
+
+class Obedient:
+    """A kind whose workloads do what their name says; remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def hold_files(self, workload: Workload) -> dict[str, str]:
+        return {}
+
+    def save(self, workload: Workload, artifacts: Path, mark: Marker) -> None:
+        self.calls.append(f"save {workload.name}")
+        if workload.name == "refuses":
+            raise SaveFailed("refuses could not be checkpointed", "it has a reason")
+        mark("frozen")
+        (artifacts / "state").write_text("x")
+        workload.saved = {}
+
+    def commit(self, workload: Workload) -> None:
+        self.calls.append(f"commit {workload.name}")
+        if workload.name == "undying":
+            raise SaveFailed("it does not die")
+
+    def resume(self, workload: Workload, artifacts: Path) -> None:
+        self.calls.append(f"resume {workload.name}")
+
+    def boot_files(self, workload: Workload, artifacts: Path) -> dict[str, str]:
+        return {f"{workload.name}.service.d/restore.conf": "[Service]\n"}
+
+    def prepare(self, workload: Workload) -> None:
+        self.calls.append(f"prepare {workload.name}")
+
+    def restore(self, workload: Workload, artifacts: Path, mark: Marker) -> Result:
+        if workload.name == "crashes":
+            raise RuntimeError("a bug")
+        return Result(Outcome.CARRIED)
+
+    def restart(self, workload: Workload) -> Result:
+        return Result(Outcome.RESTARTED, "memory is lost")
+
+
+@pytest.fixture
+def kind(monkeypatch: pytest.MonkeyPatch) -> Obedient:
+    obedient = Obedient()
+    for module in (save, generator, restore):
+        monkeypatch.setattr(module, "kind", lambda name: obedient)
+    return obedient
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(paths, "RUNTIME", tmp_path / "run")
+    monkeypatch.setattr(paths, "CLAIMED", tmp_path / "run/claimed")
+    monkeypatch.setattr(systemd, "RUN", tmp_path / "run")
+    monkeypatch.setattr(systemd, "reload", lambda: generate_again(tmp_path))
+    yield Store(tmp_path)
+
+
+def generate_again(root: Path) -> None:
+    """What a daemon-reload does for us."""
+    generator.generate(root / "run/systemd/generator", Store(root))
+
+
+def opened(store: Store, *names: str, state: State = State.PLANNED) -> Session:
+    session = new_session("update")
+    session.state = state
+    release = this_boot().release
+    session.target = Target(release, release, "", "", [], "", TOKEN)
+    session.workloads = [Workload(f"t:{n}", "t", n, Verdict.CARRIED, "") for n in names]
+    store.open(session)
+    return session
+
+
+def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Make this the boot after the session's jump."""
+    session.origin = dataclasses.replace(session.origin, boot_id="the-boot-before")
+    session.state = State.JUMPING
+    session.mark("jump-requested")
+    store.open(session)
+    boot = dataclasses.replace(this_boot(), cmdline=f"x {guard.PARAMETER}={token}")
+    for module in (restore, generator):
+        monkeypatch.setattr(module, "this_boot", lambda: boot)
+
+
+def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "b")
+    save.run(store)
+    done = store.load(session.id)
+    assert done.state is State.SAVED
+    assert {mark.workload for mark in done.marks if mark.name == "frozen"} == {"t:a", "t:b"}
+    save.commit(store)
+    assert kind.calls[-2:] == ["commit a", "commit b"]
+    assert store.load(session.id).state is State.JUMPING
+
+
+def test_one_failed_save_resumes_all_and_names_the_workload(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "refuses", "c")
+    with pytest.raises(SaveFailed, match="refuses"):
+        save.run(store)
+    assert {"resume a", "resume refuses", "resume c"} <= set(kind.calls)
+    done = store.load(session.id)
+    assert done.state is State.ABANDONED and "it has a reason" in done.reason
+    assert store.current() is None
+
+
+def test_a_failed_commit_resumes_all(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "undying")
+    save.run(store)
+    with pytest.raises(SaveFailed, match="does not die"):
+        save.commit(store)
+    assert kind.calls[-2:] == ["resume undying", "resume a"]
+    assert store.load(session.id).state is State.ABANDONED
+
+
+def test_nothing_is_saved_without_room(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(store, "a")
+    session.workloads[0].bytes = 1 << 60
+    store.store(session)
+    with pytest.raises(Exception, match="MiB are free"):
+        save.run(store)
+    assert "save a" not in kind.calls
+
+
+@pytest.mark.parametrize(
+    ("result", "resumed"), [("success", False), ("signal", True), ("timeout", True)]
+)
+def test_a_killed_save_worker_leaves_nothing_frozen(
+    store: Store, kind: Obedient, result: str, resumed: bool
+) -> None:
+    opened(store, "a", state=State.SAVING)
+    save.resume_after_failure(store, result)
+    assert ("resume a" in kind.calls) is resumed
+
+
+def test_a_session_that_was_saved_is_not_saved_again(store: Store, kind: Obedient) -> None:
+    opened(store, "a", state=State.SAVED)
+    with pytest.raises(BadSession):
+        save.run(store)
+    assert kind.calls == []
+
+
+def test_the_generator_writes_only_after_our_jump(
+    store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    generator.generate(out, store)  # no session
+    session = opened(store, "a", state=State.JUMPING)
+    generator.generate(out, store)  # still the old boot
+    jump(store, session, monkeypatch, "another-token")
+    generator.generate(out, store)  # another jump
+    assert not out.exists()
+    jump(store, session, monkeypatch, TOKEN)
+    generator.generate(out, store)
+    assert (out / "a.service.d/restore.conf").exists()
+
+
+def test_after_our_jump_all_come_back_and_one_crash_takes_no_other_along(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(store, "a", "crashes", "c")
+    jump(store, session, monkeypatch, TOKEN)
+    monkeypatch.setattr(restore, "Store", lambda: store)
+    assert restore.main() == 0
+    done = store.load(session.id)
+    assert done.state is State.RESTORED and done.arrival is not None
+    assert [w.outcome for w in done.workloads] == [
+        Outcome.CARRIED,
+        Outcome.FAILED,
+        Outcome.CARRIED,
+    ]
+    assert done.workloads[1].outcome_reason == "a bug"
+    assert paths.CLAIMED.read_text() == session.id
+
+
+def test_a_session_is_claimed_once(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(store, "a")
+    jump(store, session, monkeypatch, TOKEN)
+    monkeypatch.setattr(restore, "Store", lambda: store)
+    assert restore.main() == 0
+    kind.calls.clear()
+    assert restore.main() == 1
+    assert kind.calls == []
+
+
+def test_a_boot_that_is_not_our_jump_loses_memory_and_says_so(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(store, "a")
+    jump(store, session, monkeypatch, "nonsense")
+    monkeypatch.setattr(restore, "Store", lambda: store)
+    assert restore.main() == 0
+    done = store.load(session.id)
+    assert "booted afresh" in done.reason
+    assert (done.workloads[0].outcome, done.workloads[0].outcome_reason) == (
+        Outcome.RESTARTED,
+        "memory is lost",
+    )

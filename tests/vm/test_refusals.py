@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is refused, on a real host: a clear error, nothing armed, the workloads untouched."""
+
+from tests.lab.qemu import Machine
+from tests.vm.guest import (
+    JUMP_LIMIT_S,
+    MANAGER,
+    assert_counted_on,
+    assert_untouched,
+    ctl,
+    furnish,
+    kernel_id,
+    redis,
+    refused,
+    wait_idle,
+)
+
+NOBODY = "setpriv --reuid nobody --clear-groups"
+
+
+def test_what_is_refused_changes_nothing(vm: Machine) -> None:
+    furnish(vm)
+    before = redis(vm)
+    kernel = kernel_id(vm, "7.3")
+    image = vm.run("echo /usr/lib/modules/7.3*/vmlinuz").stdout.strip()
+
+    for refusal in (
+        bad_images,
+        bad_requests,
+        no_authority,
+        a_second_update,
+    ):
+        refusal(vm, kernel, image)
+        assert_untouched(vm, before)
+    assert_counted_on(vm)
+
+
+def bad_images(vm: Machine, kernel: str, image: str) -> None:
+    vm.run("echo no kernel > /boot/vmlinuz-9.1-text; chmod 600 /boot/vmlinuz-9.1-text")
+    vm.run(f"head -c 3000000 {image} > /boot/vmlinuz-9.2-truncated")
+    # The machine field of an arm64 Image: 'ARM\x64' at 0x38 (booting.rst).
+    vm.run(
+        "dd if=/dev/zero of=/boot/vmlinuz-9.3-arm64 bs=1M count=4 status=none; "
+        "printf 'ARM\\x64' | dd of=/boot/vmlinuz-9.3-arm64 bs=1 seek=56 conv=notrunc status=none"
+    )
+    vm.run(f"cp {image} /boot/vmlinuz-9.4-writable; chmod 666 /boot/vmlinuz-9.4-writable")
+    vm.run(f"cp {image} /root/outside; ln -s /root/outside /boot/vmlinuz-9.5-outside")
+    listed = ctl(vm, "kernels")
+    found = {entry["image"].rpartition("/")[2]: entry for entry in listed}
+    for name, word in (
+        ("vmlinuz-9.1-text", "not"),
+        ("vmlinuz-9.2-truncated", "truncated"),
+        ("vmlinuz-9.3-arm64", "aarch64"),
+        ("vmlinuz-9.4-writable", "writ"),
+    ):
+        entry = found[name]
+        assert entry["problems"], f"{name} is listed as if it could be staged"
+        refused(vm, f"liveupdatectl stage '{entry['id']}'", word)
+    outside = next(entry for entry in listed if "outside" in entry["image"])
+    refused(vm, f"liveupdatectl stage '{outside['id']}'", "/root/outside")
+    vm.run("rm /boot/vmlinuz-9.* /root/outside")
+
+
+def bad_requests(vm: Machine, kernel: str, image: str) -> None:
+    refused(vm, "liveupdatectl stage 1.2.3-none", "no kernel", "1.2.3-none")
+    refused(vm, f"busctl call {MANAGER} Update a{{sv}} 1 surprise s x", "surprise")
+    refused(vm, f"busctl call {MANAGER} Update a{{sv}} 1 kernel u 5", "kernel")
+    refused(vm, "liveupdatectl schedule 'every now and then'", "calendar")
+
+
+def no_authority(vm: Machine, kernel: str, image: str) -> None:
+    for method in ("Update a{sv} 0", f"Stage sa{{sv}} {kernel} 0", "Rehearse a{sv} 0"):
+        refused(vm, f"{NOBODY} busctl call {MANAGER} {method}", "uthor")
+    refused(vm, f"{NOBODY} ls /var/lib/liveupdated", "denied")
+
+
+def a_second_update(vm: Machine, kernel: str, image: str) -> None:
+    vm.run(
+        f"busctl call {MANAGER} Rehearse a{{sv}} 0; "
+        f"busctl call {MANAGER} Update a{{sv}} 0 && exit 1; true",
+        timeout=JUMP_LIMIT_S,
+    )
+    refused(vm, "liveupdatectl update --yes", "under way")
+    wait_idle(vm)
