@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
 
 STATE = ROOT / "var/lib/liveupdated"
+BLOCKED_KERNELS = STATE / "blocked.json"
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"

@@ -5,6 +5,7 @@ The daemon, which must not block, talks D-Bus instead (`liveupdated.bus`).
 """
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -108,12 +109,22 @@ def cgroup_path(control_group: str) -> Path:
     return CGROUP_ROOT / control_group[1:]
 
 
+def read_cgroup(file: Path) -> str:
+    """The text of a cgroup's interface file.  Raises FileNotFoundError when the cgroup is gone."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        if error.errno == errno.ENODEV:  # kernfs: removed after we opened it
+            raise FileNotFoundError(error.errno, "the cgroup is gone", str(file)) from error
+        raise
+
+
 def cgroup_pids(cgroup: Path) -> list[int]:
     """All processes in the cgroup and below it."""
     pids: list[int] = []
     for folder, _, _ in os.walk(cgroup):
         try:
-            pids.extend(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
+            pids.extend(int(pid) for pid in read_cgroup(Path(folder, "cgroup.procs")).split())
         except FileNotFoundError:
             continue
     return pids

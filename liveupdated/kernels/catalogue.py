@@ -4,12 +4,12 @@
 import functools
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liveupdated import paths
-from liveupdated.errors import BadKernel, NotFound
+from liveupdated.errors import BadKernel, Blocked, NotFound
 from liveupdated.kernels import KernelConfig, cmdline, images, roads, verify, versions
 from liveupdated.kernels.features import BuildConfig, Features, features, find_config
 from liveupdated.kernels.images import Image
@@ -67,11 +67,25 @@ def list_kernels(config: KernelConfig) -> list[Kernel]:
     return kernels
 
 
-def find_kernel(kernel_id: str, config: KernelConfig) -> Kernel:
-    """The kernel with that id.  Raises NotFound."""
-    for kernel in list_kernels(config):
-        if kernel.id == kernel_id:
-            return kernel
+def choose(kernels: Sequence[Kernel], kernel_id: str, blocked: Mapping[str, str]) -> Kernel:
+    """The kernel of that id, or for an empty one the newest; `blocked` maps ids to reasons.
+
+    Raises NotFound, Blocked, or BadKernel when it cannot be staged.
+    """
+    if not kernel_id:
+        return newest(kernels, blocked)
+    for kernel in kernels:
+        if kernel.id != kernel_id:
+            continue
+        if kernel_id in blocked:
+            raise Blocked(
+                f"kernel {kernel_id} is blocked",
+                blocked[kernel_id],
+                "take it off the list of blocked kernels first",
+            )
+        if kernel.problems:
+            raise BadKernel(f"kernel {kernel_id} cannot be staged", "; ".join(kernel.problems))
+        return kernel
     raise NotFound(
         f"there is no kernel {kernel_id!r}",
         "no image with this id was found on this host",

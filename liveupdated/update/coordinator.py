@@ -17,17 +17,15 @@ from liveupdated import paths
 from liveupdated.bus import Bus
 from liveupdated.config import Config, load_config
 from liveupdated.errors import (
-    BadKernel,
     BadSession,
     Blocked,
     Busy,
-    InvalidArgument,
     LiveUpdateError,
     NotFound,
     NotStaged,
     ServiceError,
 )
-from liveupdated.kernels import KernelConfig, catalogue, loader
+from liveupdated.kernels import KernelConfig, blocked, catalogue, loader
 from liveupdated.kernels.catalogue import Kernel
 from liveupdated.session import (
     Session,
@@ -58,8 +56,6 @@ from liveupdated.update.request import Request
 
 log = logging.getLogger(__name__)
 
-BLOCKED_KERNELS = paths.STATE / "blocked.json"
-"""Kernel id to the reason why it is not to be tried."""
 JUMP_LIMIT_S = 3600.0
 """How long logind may take from the request to the shutdown; other delay inhibitors count in."""
 OPERATOR = "operator"
@@ -113,14 +109,13 @@ class Coordinator:
         kernels = await asyncio.to_thread(catalogue.list_kernels, self._kernel_config)
         running = next((kernel for kernel in kernels if kernel.running), None)
         self.running_kernel = running.id if running else os.uname().release
-        blocked = _blocked()
         with contextlib.suppress(LiveUpdateError):
-            newest = catalogue.newest(kernels, blocked)
+            newest = catalogue.newest(kernels, blocked.read())
             self.reboot_required = running is None or kernels.index(newest) < kernels.index(running)
         return kernels
 
     async def blocked(self) -> Sequence[str]:
-        return sorted(_blocked())
+        return sorted(blocked.read())
 
     async def workloads(self) -> Sequence[Workload]:
         await self._manager.run(paths.PLAN_UNIT, "plan")
@@ -173,21 +168,7 @@ class Coordinator:
     async def _choose(self, kernel_id: str) -> Kernel:
         """The kernel of that id, or the newest that is not blocked.  Raises NotFound, Blocked,
         BadKernel."""
-        kernels = await self.kernels()
-        blocked = _blocked()
-        if not kernel_id:
-            return catalogue.newest(kernels, blocked)
-        if kernel_id in blocked:
-            raise Blocked(f"kernel {kernel_id} is blocked", blocked[kernel_id])
-        for kernel in kernels:
-            if kernel.id == kernel_id:
-                if kernel.problems:
-                    raise BadKernel(
-                        f"kernel {kernel_id} cannot be staged", "; ".join(kernel.problems)
-                    )
-                return kernel
-        known = ", ".join(kernel.id for kernel in kernels)
-        raise NotFound(f"there is no kernel {kernel_id}", "", f"there are: {known}")
+        return catalogue.choose(await self.kernels(), kernel_id, blocked.read())
 
     @property
     def _kernel_config(self) -> KernelConfig:
@@ -496,8 +477,7 @@ class Coordinator:
 
     async def block(self, kernel: str) -> None:
         await self._known(kernel)
-        blocked = _blocked() | {kernel: "blocked by hand"}
-        write_durably(BLOCKED_KERNELS, json.dumps(blocked).encode())
+        blocked.add(kernel, "blocked by hand")
         await self.kernels()
         self._listener.kernels_changed()
 
@@ -559,13 +539,3 @@ def _staged() -> Target | None:
         return Target(**json.loads(paths.STAGED.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _blocked() -> dict[str, str]:
-    try:
-        data = json.loads(BLOCKED_KERNELS.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InvalidArgument(f"{BLOCKED_KERNELS} cannot be read", str(error)) from error
-    return dict(data)

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from liveupdated import paths
 from liveupdated.errors import BadKernel, InvalidArgument, KexecRefused
-from liveupdated.kernels import KernelConfig, catalogue, cmdline, images, loader, pids, verify
+from liveupdated.kernels import (
+    KernelConfig,
+    blocked,
+    catalogue,
+    cmdline,
+    images,
+    loader,
+    pids,
+    verify,
+)
 from liveupdated.kernels.catalogue import Kernel
 from liveupdated.kernels.images import Image
 from liveupdated.kernels.window import Window
@@ -61,12 +70,13 @@ def parse_request(data: Mapping[str, Json]) -> Request:
 def run(request: Request, config: KernelConfig) -> Target:
     """Load the kernel that `request` asks for and record it in paths.STAGED.
 
-    Raises NotFound, BadKernel, InvalidArgument or KexecRefused; then nothing is loaded and nothing
-    recorded, not even what was staged before.
+    Raises NotFound, Blocked, BadKernel, InvalidArgument or KexecRefused; then nothing is loaded and
+    nothing recorded, not even what was staged before.
     """
     paths.STAGED.unlink(missing_ok=True)
     try:
-        target = _load(_choose(request.kernel, config), request, config)
+        kernel = catalogue.choose(catalogue.list_kernels(config), request.kernel, blocked.read())
+        target = _load(kernel, request, config)
         paths.STAGED.parent.mkdir(parents=True, exist_ok=True)
         write_durably(paths.STAGED, json.dumps(dataclasses.asdict(target)).encode())
     except BaseException as error:
@@ -79,45 +89,6 @@ def unstage() -> None:
     """Nothing stays armed.  Raises KexecRefused when the kernel cannot be taken out."""
     paths.STAGED.unlink(missing_ok=True)
     loader.unload()
-
-
-def read_blocked() -> dict[str, str]:
-    """The kernels never to try again, id to reason.
-
-    Raises BadKernel when the list is there and cannot be read: to go on would be to try one.
-    """
-    path = paths.STATE / "blocked.json"
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise _bad_list(path, str(error)) from error
-    if not isinstance(data, dict):
-        raise _bad_list(path, "it is not a JSON object")
-    return {str(kernel): str(reason) for kernel, reason in data.items()}
-
-
-def _bad_list(path: Path, why: str) -> BadKernel:
-    return BadKernel(
-        "the list of blocked kernels cannot be read", f"{path}: {why}", "repair it or remove it"
-    )
-
-
-def _choose(kernel_id: str, config: KernelConfig) -> Kernel:
-    blocked = read_blocked()
-    if not kernel_id:
-        return catalogue.newest(catalogue.list_kernels(config), blocked)
-    kernel = catalogue.find_kernel(kernel_id, config)
-    if kernel_id in blocked:
-        raise BadKernel(
-            f"kernel {kernel_id} is blocked",
-            blocked[kernel_id],
-            "take it off the list of blocked kernels first",
-        )
-    if kernel.problems:
-        raise BadKernel(f"kernel {kernel_id} cannot be staged", "; ".join(kernel.problems))
-    return kernel
 
 
 def _load(kernel: Kernel, request: Request, config: KernelConfig) -> Target:

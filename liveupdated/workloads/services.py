@@ -282,7 +282,7 @@ def _wait_for_event(cgroup: Path, event: str, limit_s: float) -> None:
     """Until cgroup.events (cgroup-v2.rst) shows `event`.  Raises SaveFailed."""
     end = time.monotonic() + limit_s
     try:
-        while event not in (cgroup / "cgroup.events").read_text().splitlines():
+        while event not in systemd.read_cgroup(cgroup / "cgroup.events").splitlines():
             if time.monotonic() > end:
                 raise SaveFailed(
                     f"{cgroup.name} does not reach '{event}'", f"after {limit_s:.0f} s"

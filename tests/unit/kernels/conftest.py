@@ -21,6 +21,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # tmp_path is the only folder on the way that the checks see, and has mode 0700.
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "STATE", tmp_path / "var/lib/liveupdated")
+    monkeypatch.setattr(paths, "BLOCKED_KERNELS", tmp_path / "var/lib/liveupdated/blocked.json")
     monkeypatch.setattr(paths, "STAGED", tmp_path / "run/liveupdated/staged.json")
     monkeypatch.setattr(paths, "STAGE_REQUEST", tmp_path / "run/liveupdated/stage-request.json")
     monkeypatch.setattr(verify, "TRUSTED_UID", os.getuid())

@@ -8,7 +8,7 @@ import pytest
 
 from liveupdated.errors import NotFound
 from liveupdated.kernels import KernelConfig
-from liveupdated.kernels.catalogue import Kernel, find_kernel, list_kernels, newest
+from liveupdated.kernels.catalogue import Kernel, choose, list_kernels, newest
 from tests.unit.kernels.conftest import RUNNING
 from tests.unit.kernels.fabricate import arm64, bzimage, put, uki
 
@@ -191,7 +191,7 @@ def test_two_images_of_one_release_have_two_ids(root: Path) -> None:
     put(root / "boot/vmlinuz-6.18.1.old", bzimage("6.18.1", build="#0 older"))
     put(root / "boot/initrd.img-6.18.1.old", "initrd")
     assert ids() == ["6.18.1", "6.18.1@vmlinuz-6.18.1.old"]
-    assert find_kernel("6.18.1@vmlinuz-6.18.1.old", CONFIG).build == "#0 older"
+    assert choose(list_kernels(CONFIG), "6.18.1@vmlinuz-6.18.1.old", {}).build == "#0 older"
 
 
 def test_preferred_entry_is_the_first_of_the_menu(root: Path) -> None:
@@ -315,7 +315,7 @@ def test_add_ons_are_not_passed_over_in_silence(root: Path) -> None:
 def test_unknown_id(root: Path) -> None:
     debian(root, "6.18.1")
     with pytest.raises(NotFound, match=r"there is no kernel '6\.18'"):
-        find_kernel("6.18", CONFIG)
+        choose(list_kernels(CONFIG), "6.18", {})
 
 
 def test_ids_hold_nothing_odd(root: Path) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from liveupdated import paths
-from liveupdated.errors import BadKernel, InvalidArgument, KexecRefused, LiveUpdateError, NotFound
+from liveupdated.errors import (
+    BadKernel,
+    Blocked,
+    InvalidArgument,
+    KexecRefused,
+    LiveUpdateError,
+    NotFound,
+)
 from liveupdated.kernels import KernelConfig, loader
 from liveupdated.session import Target
 from liveupdated.update import stage
@@ -138,16 +145,17 @@ def test_newest_that_is_not_blocked(host: Host, root: Path) -> None:
     put(root / "boot/vmlinuz-7.0.0", bzimage("7.0.0"))
     put(root / "boot/initrd.img-7.0.0", "initrd")
     assert stage.run(Request(), CONFIG).kernel == "7.0.0"
-    put(paths.STATE / "blocked.json", json.dumps({"7.0.0": "it hung in initrd"}))
+    put(paths.BLOCKED_KERNELS, json.dumps({"7.0.0": "it hung in initrd"}))
     assert stage.run(Request(), CONFIG).kernel == "6.18.1"
     error = refused("7.0.0")
+    assert isinstance(error, Blocked)
     assert error.what == "kernel 7.0.0 is blocked"
     assert error.why == "it hung in initrd"
 
 
 @pytest.mark.parametrize("text", ["[]", "{", ""])
 def test_list_of_blocked_kernels_that_cannot_be_read(host: Host, text: str) -> None:
-    put(paths.STATE / "blocked.json", text)
+    put(paths.BLOCKED_KERNELS, text)
     with pytest.raises(BadKernel, match="list of blocked kernels"):
         stage.run(Request(), CONFIG)
 

@@ -40,7 +40,7 @@ def test_a_power_cut_after_the_save_leaves_a_usable_machine(vm: Machine) -> None
     reasons = {w["name"]: w["outcome_reason"] for w in session["workloads"]}
     assert "memory is lost" in reasons["redis-server.service"]
     assert vm.run(["systemctl", "is-active", "memcached"], check=False).stdout == "inactive\n"
-    assert vm.run("find /run/systemd -name '*liveupdated-restore*'").stdout == ""
+    assert vm.run("find /run/systemd -name '*-liveupdated-restore.conf'").stdout == ""
 
 
 def test_a_checkpoint_that_was_altered_is_not_restored(vm: Machine) -> None:

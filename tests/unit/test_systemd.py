@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""systemd as the workers see it: what needs no systemd."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from liveupdated import systemd
+
+
+def test_cgroup_that_goes_between_open_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kernfs answers ENODEV then (seen in a rehearsal); fed here, because it is a race."""
+
+    def read_text(path: Path) -> str:
+        raise OSError(errno.ENODEV, "No such device", str(path))
+
+    (tmp_path / "cgroup.procs").touch()
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        systemd.read_cgroup(tmp_path / "cgroup.events")
+    assert systemd.cgroup_pids(tmp_path) == []
