@@ -6,7 +6,7 @@ import time
 
 from liveupdated import paths, systemd, workloads
 from liveupdated.config import Config
-from liveupdated.errors import BadSession
+from liveupdated.errors import NotFound
 from liveupdated.session import Outcome, Session, State, Store, Verdict, boot_id
 from liveupdated.timeline.boot import boot_marks
 from liveupdated.timeline.marks import HEALTH_END
@@ -41,10 +41,10 @@ def run(store: Store, config: Config) -> None:
 
 
 def confirm(store: Store) -> Session:
-    """Accept this kernel by hand, whatever the checks said.  Raises BadSession."""
+    """Accept this kernel by hand, whatever the checks said.  Raises NotFound, BadSession."""
     session = store.current() or next(store.all(), None)
     if session is None or session.arrival is None or session.arrival.boot_id != boot_id():
-        raise BadSession("there is nothing to confirm", "this boot is not the end of an update")
+        raise NotFound("there is nothing to confirm", "this boot is not the end of an update")
     session.state = State.CONFIRMED
     session.notes.append("confirmed by hand")
     store.close(session)
