@@ -14,7 +14,7 @@ from typing import Any
 from liveupdated.session import State
 from tests.lab import deb, image
 from tests.lab.agent import AgentAway, AgentError
-from tests.lab.errors import GuestGone, GuestPanic, LabError
+from tests.lab.errors import GuestGone, LabError
 from tests.lab.image import Image
 from tests.lab.qemu import Machine
 
@@ -28,7 +28,6 @@ JUMP_LIMIT_S = 900.0
 """From the call to the next kernel's first answer."""
 CONFIRM_LIMIT_S = 600.0
 """From there to the session's end.  All limits are for a machine that is busy with other things."""
-BOOTS = 3
 POLL_S = 1.0
 MANAGER = "org.liveupdate1 /org/liveupdate1 org.liveupdate1.Manager"
 TROUBLE = (LabError, AgentAway, AgentError, OSError, subprocess.SubprocessError)
@@ -65,25 +64,11 @@ class Demo:
                 screen.say(vm.evidence())
 
     def _boot(self, stack: ExitStack, system: Image) -> Machine:
-        """A plain Debian, running; `stack` switches it off.
-
-        While nothing of ours is in the machine, a panic is the emulator's doing: under
-        multi-threaded TCG a kernel now and then trips over its own text patching.
-        """
-        for left in reversed(range(BOOTS)):
-            self.screen.doing("booting")
-            with ExitStack() as trial:
-                try:
-                    vm = trial.enter_context(Machine(system, kernel=FROM))
-                    vm.wait_running()
-                except GuestPanic:
-                    if not left:
-                        raise
-                    self.screen.say("   a bare Debian panicked under emulation: once more", RED)
-                    continue
-                stack.enter_context(trial.pop_all())
-                return vm
-        raise AssertionError("the last boot returns or raises")
+        """A plain Debian, running; `stack` switches it off."""
+        self.screen.doing("booting")
+        vm = stack.enter_context(Machine(system, kernel=FROM))
+        vm.wait_running()
+        return vm
 
     def _in_the_machine(self, vm: Machine, package: Path) -> None:
         with self.screen.part("The package is installed, as a user would do it"):
