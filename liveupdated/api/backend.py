@@ -125,6 +125,7 @@ class Backend(Protocol):
         """Accept the running kernel by hand: the open session ends as confirmed."""
 
     async def block(self, kernel: str) -> None: ...
+    async def unblock(self, kernel: str) -> None: ...
     async def schedule(self, calendar: str) -> int:
         """Set the timer, by systemd.time(7).  Returns the next time, UTC µs."""
 

@@ -109,6 +109,11 @@ class Manager:
         await self._backend.block(kernel)
         await self._objects.read_kernels()
 
+    async def unblock(self, call: Call, kernel: str, options: Options) -> None:
+        read_options("Unblock", options)
+        await self._backend.unblock(kernel)
+        await self._objects.read_kernels()
+
     async def schedule(self, call: Call, calendar: str, options: Options) -> int:
         read_options("Schedule", options)
         return await self._backend.schedule(calendar)

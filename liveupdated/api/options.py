@@ -39,6 +39,7 @@ BY_METHOD = {
     "Rollback": ("accept-loss", "max-blackout", "when"),
     "Confirm": (),
     "Block": (),
+    "Unblock": (),
     "Schedule": (),
     "Unschedule": (),
 }

@@ -20,6 +20,7 @@ ACTIONS = {
     (contract.MANAGER, "Rollback"): _ACTION + "update",
     (contract.MANAGER, "Confirm"): _ACTION + "configure",
     (contract.MANAGER, "Block"): _ACTION + "configure",
+    (contract.MANAGER, "Unblock"): _ACTION + "configure",
     (contract.MANAGER, "Schedule"): _ACTION + "configure",
     (contract.MANAGER, "Unschedule"): _ACTION + "configure",
     (contract.MANAGER, "Inhibit"): _ACTION + "inhibit",

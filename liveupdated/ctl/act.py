@@ -178,6 +178,20 @@ def block(kernel: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("kernel")
+@options.as_json
+def unblock(kernel: str, as_json: bool) -> None:
+    """Allow a blocked kernel again.
+
+    \b
+    Example:
+      liveupdatectl unblock 7.3.4+deb13-amd64
+    """
+    _call("Unblock", "sa{sv}", kernel, {})
+    _tell(_done(), as_json, "the kernel may be tried again")
+
+
+@click.command()
 @click.argument("calendar")
 @options.as_json
 def schedule(calendar: str, as_json: bool) -> None:

@@ -40,6 +40,7 @@ for command in (
     act.rollback,
     act.confirm,
     act.block,
+    act.unblock,
     act.schedule,
     act.unschedule,
     act.cancel,

@@ -4,7 +4,7 @@
 import json
 
 from liveupdated import paths
-from liveupdated.errors import BadKernel
+from liveupdated.errors import BadKernel, NotFound
 from liveupdated.session import write_durably
 
 
@@ -26,7 +26,21 @@ def read() -> dict[str, str]:
 
 def add(kernel_id: str, reason: str) -> None:
     """Never try that kernel again.  Raises BadKernel as `read` does."""
-    write_durably(paths.BLOCKED_KERNELS, json.dumps(read() | {kernel_id: reason}).encode())
+    _write(read() | {kernel_id: reason})
+
+
+def remove(kernel_id: str) -> None:
+    """It may be tried again.  Raises NotFound when it is not blocked, BadKernel as `read` does."""
+    blocked = read()
+    if kernel_id not in blocked:
+        known = f"these are: {', '.join(sorted(blocked))}" if blocked else "none is"
+        raise NotFound(f"kernel {kernel_id} is not blocked", known)
+    del blocked[kernel_id]
+    _write(blocked)
+
+
+def _write(blocked: dict[str, str]) -> None:
+    write_durably(paths.BLOCKED_KERNELS, json.dumps(blocked).encode())
 
 
 def _bad_list(why: str) -> BadKernel:

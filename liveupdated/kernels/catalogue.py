@@ -81,7 +81,7 @@ def choose(kernels: Sequence[Kernel], kernel_id: str, blocked: Mapping[str, str]
             raise Blocked(
                 f"kernel {kernel_id} is blocked",
                 blocked[kernel_id],
-                "take it off the list of blocked kernels first",
+                f"`liveupdatectl unblock {kernel_id}` allows it again",
             )
         if kernel.problems:
             raise BadKernel(f"kernel {kernel_id} cannot be staged", "; ".join(kernel.problems))

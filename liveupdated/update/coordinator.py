@@ -481,6 +481,11 @@ class Coordinator:
         await self.kernels()
         self._listener.kernels_changed()
 
+    async def unblock(self, kernel: str) -> None:
+        blocked.remove(kernel)
+        await self.kernels()
+        self._listener.kernels_changed()
+
     async def _known(self, kernel_id: str) -> None:
         if all(kernel.id != kernel_id for kernel in await self.kernels()):
             raise NotFound(f"there is no kernel {kernel_id}")

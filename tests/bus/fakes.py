@@ -171,6 +171,11 @@ class FakeBackend:
             raise NotFound(f"there is no kernel {kernel!r}")
         self.never.append(kernel)
 
+    async def unblock(self, kernel: str) -> None:
+        if kernel not in self.never:
+            raise NotFound(f"kernel {kernel} is not blocked")
+        self.never.remove(kernel)
+
     async def schedule(self, calendar: str) -> int:
         if calendar == "whenever":
             raise InvalidArgument("whenever is no calendar expression", "", "see systemd.time(7)")

@@ -200,6 +200,8 @@ async def test_confirm_block_schedule_unschedule(world: World) -> None:
     assert await world.get("Blocked", path, "Kernel") is True
     with pytest.raises(NotFound):
         await world.call("Block", "sa{sv}", "1.0", {})
+    await world.call("Unblock", "sa{sv}", "7.3.4", {})
+    assert await world.get("Blocked", path, "Kernel") is False
 
     [when] = await world.call("Schedule", "sa{sv}", "Sun 04:00", {})
     assert when == await world.get("NextUpdate") == 1_800_000_000_000_000

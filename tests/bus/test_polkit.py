@@ -32,6 +32,7 @@ EVERY_METHOD: list[tuple[str, list[str]]] = [
     ("Rollback", ["a{sv}", "0"]),
     ("Confirm", ["a{sv}", "0"]),
     ("Block", ["sa{sv}", "7.3.4", "0"]),
+    ("Unblock", ["sa{sv}", "7.3.4", "0"]),
     ("Schedule", ["sa{sv}", "daily", "0"]),
     ("Unschedule", ["a{sv}", "0"]),
     ("Inhibit", ["sss", "who", "why", "block"]),

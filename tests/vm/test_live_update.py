@@ -29,7 +29,7 @@ EXPECTED = {
 
 
 def test_there_and_back_again_by_every_road(vm: Machine) -> None:
-    """6.12 → 7.3 by busctl alone, back by `systemctl kexec`, there once more by the timer."""
+    """6.12 → 7.3 by busctl alone, back by `systemctl kexec`, there by the timer, rolled back."""
     furnish(vm)
     before = redis(vm)
     assert before["keys"] == "1000"
@@ -40,6 +40,8 @@ def test_there_and_back_again_by_every_road(vm: Machine) -> None:
     assert_all_well(vm, before, "6.12.")
     by_the_timer(vm)
     assert_all_well(vm, before, "7.3.")
+    by_rollback(vm)
+    assert_all_well(vm, before, "6.12.")
     the_units_are_their_own_again(vm)
 
 
@@ -94,6 +96,13 @@ def by_the_timer(vm: Machine) -> None:
     vm.run(f"liveupdatectl schedule '{when}'", timeout=JUMP_LIMIT_S)
     session = wait_finished(vm, first)
     assert (session["state"], session["road"]) == ("confirmed", "timer"), session
+
+
+def by_rollback(vm: Machine) -> None:
+    first = vm.boot_id()
+    vm.start(["liveupdatectl", "rollback", "--yes"])
+    session = wait_finished(vm, first)
+    assert (session["state"], session["road"]) == ("confirmed", "rollback"), session
 
 
 def assert_all_well(vm: Machine, before: dict[str, str], version: str) -> None:

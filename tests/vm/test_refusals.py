@@ -27,6 +27,7 @@ def test_what_is_refused_changes_nothing(vm: Machine) -> None:
     for refusal in (
         bad_images,
         bad_requests,
+        a_blocked_kernel,
         no_authority,
         a_second_update,
     ):
@@ -66,6 +67,15 @@ def bad_requests(vm: Machine, kernel: str, image: str) -> None:
     refused(vm, f"busctl call {MANAGER} Update a{{sv}} 1 surprise s x", "surprise")
     refused(vm, f"busctl call {MANAGER} Update a{{sv}} 1 kernel u 5", "kernel")
     refused(vm, "liveupdatectl schedule 'every now and then'", "calendar")
+
+
+def a_blocked_kernel(vm: Machine, kernel: str, image: str) -> None:
+    vm.run(f"liveupdatectl block {kernel}")
+    refused(vm, f"liveupdatectl stage {kernel}", "blocked", "unblock", code=7)
+    refused(vm, "liveupdatectl update --yes", "6.12", code=7)  # there is none that is newer
+    vm.run(f"liveupdatectl unblock {kernel}")
+    refused(vm, "liveupdatectl confirm", "nothing to confirm", code=5)
+    refused(vm, "liveupdatectl rollback --yes", "nothing to roll back to", code=5)
 
 
 def no_authority(vm: Machine, kernel: str, image: str) -> None:

@@ -256,6 +256,9 @@ async def test_short_orders(world: World, ctl: Command) -> None:
     assert ("confirm", None) in world.backend.asked
     assert world.backend.never == ["7.3.4"]
     assert (await ctl("block", "nothing")).code == 5
+    assert (await ctl("unblock", "7.3.4")).code == 0
+    assert world.backend.never == []
+    assert (await ctl("unblock", "7.3.4")).code == 5
 
 
 async def test_schedule_tells_when(world: World, ctl: Command) -> None:

@@ -16,7 +16,7 @@ from liveupdated.errors import (
     LiveUpdateError,
     NotFound,
 )
-from liveupdated.kernels import KernelConfig, loader
+from liveupdated.kernels import KernelConfig, blocked, loader
 from liveupdated.session import Target
 from liveupdated.update import stage
 from liveupdated.update.stage import Request
@@ -151,6 +151,10 @@ def test_newest_that_is_not_blocked(host: Host, root: Path) -> None:
     assert isinstance(error, Blocked)
     assert error.what == "kernel 7.0.0 is blocked"
     assert error.why == "it hung in initrd"
+    blocked.remove("7.0.0")
+    assert stage.run(Request(), CONFIG).kernel == "7.0.0"
+    with pytest.raises(NotFound, match="not blocked"):
+        blocked.remove("7.0.0")
 
 
 @pytest.mark.parametrize("text", ["[]", "{", ""])

@@ -71,3 +71,5 @@ def test_a_checkpoint_that_was_altered_is_not_restored(vm: Machine) -> None:
     shown = vm.run("systemctl show redis-server -p Type,Restart,NeedDaemonReload").stdout
     assert set(shown.split()) == {"Type=notify", "Restart=always", "NeedDaemonReload=no"}
     assert ctl(vm, "status")["staged_kernel"] == ""
+    vm.run("liveupdatectl confirm")
+    assert ctl(vm, "history last")["state"] == "confirmed"
