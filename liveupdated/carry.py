@@ -6,22 +6,35 @@ file or one of its drop-ins.  systemd ignores keys that begin with `X-` (systemd
 not report them, so the files are read here.  A rule decides over the key.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from liveupdated.host import Host
-from liveupdated.rules import rule_for_unit
 from liveupdated.systemd import Properties
+
+if TYPE_CHECKING:
+    from liveupdated.host import Host
 
 KEY = "X-LiveUpdate"
 
 
-def declared(host: Host) -> dict[str, str]:
+@dataclass(frozen=True)
+class UnitRule:
+    """What `workloads.d` can say about a unit."""
+
+    unit: str
+    """Name, or a pattern with `*` and `?`."""
+    carry: Literal["memory", "no"]
+    source: str = ""
+
+
+def declared(host: "Host") -> dict[str, str]:
     """Active services that are to be carried in memory: unit name to where that was declared."""
     found: dict[str, str] = {}
     for name, unit in host.units.items():
         if not name.endswith(".service") or unit.get("ActiveState") != "active":
             continue
-        rule = rule_for_unit(host.rules, name)
+        rule = host.rule(UnitRule, name)
         source = rule.source if rule and rule.carry == "memory" else ""
         if not rule:
             source = _declaring_file(unit)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from liveupdated import bootset, systemd
-from liveupdated.rules import Rule, load_rules
+from liveupdated.rules import R, Rule, deciding
 
 UNIT_PROPERTIES = (
     # identity
@@ -29,6 +29,10 @@ class Host:
     """One look at the host."""
 
     rules: list[Rule]
+
+    def rule(self, kind: type[R], name: str) -> R | None:
+        """The rule of that kind that decides about `name`."""
+        return deciding(self.rules, kind, name)
 
     @cached_property
     def units(self) -> dict[str, systemd.Properties]:
@@ -56,7 +60,3 @@ def _add_with_all_it_pulls_in(units: dict[str, systemd.Properties], wanted: list
             for other in bootset.names(unit, key)
         }
         wanted = sorted(pulled - units.keys())
-
-
-def look() -> Host:
-    return Host(rules=load_rules())

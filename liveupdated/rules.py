@@ -4,41 +4,43 @@
 Read from /usr/lib, /etc and /run (`paths.RULE_FOLDERS`).  As everywhere in systemd's world, a file
 of the same name in a later folder replaces the earlier one, and files are read in the order of
 their names; the last rule that names a workload decides.
+
+What a rule may say is each kind's own business: a kind offers a dataclass whose first field names
+the workload, as a pattern (`unit`, `container`), and by that key a `[[workload]]` table finds it.
 """
 
 import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from liveupdated import paths
 from liveupdated.errors import InvalidArgument
 
 
-class Rule(BaseModel):
-    """One `[[workload]]` table."""
+class Rule(Protocol):
+    """What every kind's dataclass of rules has, after its first field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    unit: str = Field(min_length=1)
-    """Name of a systemd unit, or a pattern with `*` and `?`."""
-    carry: Literal["memory", "no"]
-    source: str = ""
-    """The file it stands in; filled in when read."""
+    @property
+    def source(self) -> str:
+        """The file it stands in; filled in when read."""
 
 
-class RuleFile(BaseModel):
-    """A whole file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    workload: list[Rule] = []
+R = TypeVar("R", bound=Rule)
 
 
-def load_rules() -> list[Rule]:
+def subject(rule: type[Any]) -> str:
+    """The key by which a rule of this kind names its workload."""
+    return fields(rule)[0].name
+
+
+def load_rules(kinds: Iterable[type[Any]]) -> list[Rule]:
     """All rules, earliest first.  Raises InvalidArgument naming the file that cannot be read."""
+    by_subject = {subject(kind): kind for kind in kinds}
     files: dict[str, Path] = {}
     for folder in paths.RULE_FOLDERS:
         for file in sorted(folder.glob("*.toml")):
@@ -46,15 +48,45 @@ def load_rules() -> list[Rule]:
     rules: list[Rule] = []
     for _, file in sorted(files.items()):
         try:
-            parsed = RuleFile.model_validate(tomllib.loads(file.read_text()))
-        except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+            rules += _parse(file, by_subject)
+        except (tomllib.TOMLDecodeError, ValidationError, ValueError) as error:
             raise InvalidArgument(
                 f"{file} is no list of workloads", str(error), "see liveupdated.toml(5)"
             ) from error
-        rules.extend(rule.model_copy(update={"source": str(file)}) for rule in parsed.workload)
     return rules
 
 
-def rule_for_unit(rules: list[Rule], unit: str) -> Rule | None:
-    """The rule that decides about `unit`: the last one that names it."""
-    return next((rule for rule in reversed(rules) if fnmatchcase(unit, rule.unit)), None)
+def _parse(file: Path, by_subject: dict[str, type[Any]]) -> list[Rule]:
+    content = tomllib.loads(file.read_text())
+    unknown = content.keys() - {"workload"}
+    if unknown or not isinstance(content.get("workload", []), list):
+        raise ValueError(f"only [[workload]] is known here, not {', '.join(unknown) or 'this'}")
+    return [_rule(table, by_subject, str(file)) for table in content.get("workload", [])]
+
+
+def _rule(table: dict[str, Any], by_subject: dict[str, type[Any]], source: str) -> Rule:
+    named = [key for key in by_subject if key in table]
+    if len(named) != 1:
+        known = ", ".join(sorted(by_subject))
+        raise ValueError(f"a [[workload]] says what it is about by one of: {known}")
+    kind = by_subject[named[0]]
+    allowed = {field.name for field in fields(kind)} - {"source"}
+    if unknown := table.keys() - allowed:
+        raise ValueError(f"{named[0]} = {table[named[0]]!r} cannot say {', '.join(unknown)}")
+    if not table[named[0]]:
+        raise ValueError(f"{named[0]} is empty")
+    rule: Rule = TypeAdapter(kind).validate_python({**table, "source": source})
+    return rule
+
+
+def deciding(rules: Sequence[Rule], kind: type[R], name: str) -> R | None:
+    """The rule of that kind that decides about `name`: the last one whose pattern fits."""
+    key = subject(kind)
+    return next(
+        (
+            rule
+            for rule in reversed(rules)
+            if isinstance(rule, kind) and fnmatchcase(name, getattr(rule, key))
+        ),
+        None,
+    )

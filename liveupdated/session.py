@@ -113,6 +113,12 @@ class Workload:
     """Memory or disk state to be carried, predicted."""
     cost_us: int = 0
     """Time from frozen to running, without the jump, predicted."""
+    source: str = ""
+    """The file of the rule that decided; empty when it was the kind's default."""
+    provides: list[str] = field(default_factory=list)
+    """What others may need, as `unit:NAME`, `path:FOLDER`, `link:NAME`, `device:ADDRESS`."""
+    needs: list[str] = field(default_factory=list)
+    """What has to be there first, in the same words (`liveupdated.update.order`)."""
     facts: dict[str, Json] = field(default_factory=dict)
     """What `find` learned and `save` needs; the kind's own business."""
     saved: dict[str, Json] | None = None

@@ -16,6 +16,7 @@ def workload_row(workload: Workload) -> Row:
         "name": Variant("s", workload.name),
         "verdict": Variant("s", workload.verdict),
         "reason": Variant("s", workload.reason),
+        "source": Variant("s", workload.source),
         "bytes": Variant("t", workload.bytes),
         "cost": Variant("t", workload.cost_us),
     }

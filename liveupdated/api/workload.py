@@ -14,6 +14,7 @@ class WorkloadObject:
         self.name = workload.name
         self.verdict = str(workload.verdict)
         self.reason = workload.reason
+        self.source = workload.source
         self.bytes = workload.bytes
         self.cost = workload.cost_us
 

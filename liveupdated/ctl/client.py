@@ -83,6 +83,7 @@ class Client:
                 name=p["Name"],
                 verdict=p["Verdict"],
                 reason=p["Reason"],
+                source=p["Source"],
                 bytes=p["Bytes"],
                 cost_us=p["Cost"],
             )
@@ -222,6 +223,7 @@ def _plan_row(row: Properties) -> shapes.Workload:
         name=row["name"],
         verdict=row["verdict"],
         reason=row["reason"],
+        source=row["source"],
         bytes=row["bytes"],
         cost_us=row["cost"],
     )

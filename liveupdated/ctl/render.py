@@ -138,6 +138,23 @@ def workloads(shape: Sequence[Workload]) -> RenderableType:
     return table
 
 
+def why(shape: Sequence[Workload]) -> RenderableType:
+    """Each workload with who decided about it."""
+    return Group(
+        *(
+            _pairs(
+                [
+                    ("Workload", workload["id"]),
+                    ("Verdict", workload["verdict"]),
+                    ("Reason", workload["reason"]),
+                    ("Decided by", workload["source"] or "nobody: as is done with this kind"),
+                ]
+            )
+            for workload in shape
+        )
+    )
+
+
 def plan(shape: Plan, everything: bool = False) -> RenderableType:
     """Target, rung, verdicts, prediction and blockers; boot-started services only as a number."""
     shown = [w for w in shape["workloads"] if everything or not ordinary(w)]

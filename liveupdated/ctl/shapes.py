@@ -39,6 +39,7 @@ class Workload(TypedDict):
     name: str
     verdict: str
     reason: str
+    source: str
     bytes: int
     cost_us: int
 

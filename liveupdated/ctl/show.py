@@ -6,12 +6,14 @@ Rich and the bus are imported where they are used: `--help` needs neither, `--js
 # ruff: noqa: PLC0415
 
 import sys
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
 
 from liveupdated.ctl import options
 from liveupdated.ctl.exits import Exit
+from liveupdated.errors import NotFound
 
 if TYPE_CHECKING:
     from liveupdated.ctl.shapes import Plan
@@ -56,22 +58,29 @@ def kernels(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--why", metavar="NAME", help="Only these, by name or id or pattern: who decided?")
 @options.as_json
-def workloads(as_json: bool) -> None:
+def workloads(why: str | None, as_json: bool) -> None:
     """What runs here, and what an update would do to it.
 
     \b
     Example:
-      liveupdatectl workloads --json | jq -r '.[] | select(.verdict == "lost").name'
+      liveupdatectl workloads --why redis-server.service
     """
     from liveupdated.ctl.client import Client, ask
 
     found = ask(Client.workloads)
+    if why is not None:
+        found = [w for w in found if fnmatchcase(w["name"], why) or fnmatchcase(w["id"], why)]
+        if not found:
+            raise NotFound(
+                f"no workload is called {why}", "", "`liveupdatectl workloads` lists all"
+            )
     if as_json:
         return options.print_json(found)
     from liveupdated.ctl import render
 
-    render.show(render.workloads(found))
+    render.show(render.workloads(found) if why is None else render.why(found))
 
 
 @click.command()

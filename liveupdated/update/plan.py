@@ -14,8 +14,10 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from liveupdated import paths, workloads
-from liveupdated.host import look
+from liveupdated.host import Host
+from liveupdated.rules import load_rules
 from liveupdated.session import Verdict, Workload, workload_from_json, write_durably
+from liveupdated.update import order
 from liveupdated.update.request import Request
 
 JUMP_COST_US = 4_000_000
@@ -60,8 +62,9 @@ class Found:
 
 def find_workloads() -> None:
     """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
-    host = look()
-    found = [workload for name in workloads.names() for workload in workloads.kind(name).find(host)]
+    kinds = [workloads.kind(name) for name in workloads.names()]
+    host = Host(load_rules(kind.RULE for kind in kinds if kind.RULE))
+    found = [workload for kind in kinds for workload in kind.find(host)]
     room = os.statvfs(paths.STATE)
     data = {
         "workloads": [dataclasses.asdict(workload) for workload in found],
@@ -93,7 +96,9 @@ def make_plan(
     tells whether the target was built with what CRIU needs, None when that is not known.
     """
     patterns = [*accept_loss, *request.accept_loss]
-    judged = tuple(_accept(workload, patterns) for workload in found.workloads)
+    circle = order.circle(found.workloads)
+    ordered = found.workloads if circle else order.first_to_last(found.workloads)
+    judged = tuple(_accept(workload, patterns) for workload in ordered)
     needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
@@ -103,6 +108,8 @@ def make_plan(
         for w in judged
         if w.verdict in (Verdict.BLOCKS, Verdict.LOST) and not _accepted(w, patterns)
     ]
+    if circle:
+        blockers.append(f"these need each other in a circle: {', '.join(circle)}")
     if target is None:
         blockers.append("there is no kernel to go to")
     elif not request.kernel and target.release == running:

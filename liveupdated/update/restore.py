@@ -6,7 +6,6 @@ that).
 """
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from liveupdated import paths, systemd
 from liveupdated.errors import BadSession, LiveUpdateError
@@ -31,7 +30,7 @@ from liveupdated.timeline.marks import (
     at_boottime,
     at_realtime,
 )
-from liveupdated.update import guard
+from liveupdated.update import guard, order
 from liveupdated.workloads import Result, kind
 
 STOPPED_FILE = "stopped"
@@ -72,7 +71,7 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     if reason:
         session.reason = reason
     for workload in session.workloads:
-        kind(workload.kind).prepare(workload)
+        kind(workload.kind).prepare(workload, store.artifacts(session.id, workload.id))
     session.mark(CLAIMED)
     store.store(session)
     paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,9 +107,14 @@ def _generated(store: Store, session: Session) -> bool:
 
 
 def bring_back(store: Store, session: Session, missed: bool) -> None:
-    """Restore all workloads side by side, first the carried ones, and record each outcome."""
+    """Restore each workload once those that it needs are back, and record each outcome."""
 
-    def one(workload: Workload) -> Result:
+    def one(workload: Workload) -> None:
+        result = attempt(workload)
+        workload.outcome = result.outcome
+        workload.outcome_reason = result.reason
+
+    def attempt(workload: Workload) -> Result:
         try:
             if missed:
                 return kind(workload.kind).restart(workload)
@@ -121,12 +125,7 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
         except Exception as error:  # one bad workload must not take the others along
             return Result(Outcome.FAILED, str(error))
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for workload, result in zip(
-            session.workloads, pool.map(one, session.workloads), strict=True
-        ):
-            workload.outcome = result.outcome
-            workload.outcome_reason = result.reason
+    order.each(session.workloads, one, SIDE_BY_SIDE)
     session.mark(RESTORE_END)
     session.state = State.RESTORED
     store.store(session)

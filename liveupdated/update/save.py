@@ -5,7 +5,6 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +23,7 @@ from liveupdated.session import (
     to_json,
 )
 from liveupdated.timeline.marks import COMMIT_END, SAVE_END, SAVE_START
+from liveupdated.update import order
 from liveupdated.update.plan import SPACE_RESERVE
 from liveupdated.workloads import kind
 
@@ -103,9 +103,10 @@ def _save_all(store: Store, session: Session) -> None:
     todo = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
     frozen = [w for w in todo if w.verdict is Verdict.CARRIED]
     quick = [w for w in todo if w.verdict is not Verdict.CARRIED]
-    done = 0
+    begun = iter(range(len(todo)))
 
     def one(workload: Workload) -> None:
+        systemd.notify(f"STATUS={next(begun)}/{len(todo)} saving {workload.name}")
         artifacts = store.artifacts(session.id, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         kind(workload.kind).save(
@@ -114,17 +115,7 @@ def _save_all(store: Store, session: Session) -> None:
         sync_tree(artifacts)
 
     for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [(workload, pool.submit(one, workload)) for workload in group]
-            try:
-                for workload, future in futures:
-                    systemd.notify(f"STATUS={done}/{len(todo)} saving {workload.name}")
-                    future.result()
-                    done += 1
-            except BaseException:
-                for _, future in futures:
-                    future.cancel()
-                raise
+        order.each(group, one, threads, last_to_first=True)
 
 
 def sync_tree(folder: Path) -> None:
@@ -145,14 +136,18 @@ def commit(store: Store) -> None:
     session.state = State.JUMPING
     store.store(session)
     try:
-        for workload in session.workloads:
-            if workload.saved is not None:
-                kind(workload.kind).commit(workload)
+        _commit_all(session)
     except (LiveUpdateError, OSError) as error:
         undo(store, session, f"the workloads could not be ended for the jump: {error}")
         raise SaveFailed("the workloads could not be ended for the jump", str(error)) from error
     session.mark(COMMIT_END)
     store.store(session)
+
+
+def _commit_all(session: Session) -> None:
+    for workload in reversed(session.workloads):
+        if workload.saved is not None:
+            kind(workload.kind).commit(workload)
 
 
 def resume(store: Store, reason: str) -> None:
@@ -179,9 +174,7 @@ def rehearse(store: Store) -> None:
     """
     run(store)
     session = open_session(store, State.SAVED)
-    for workload in session.workloads:
-        if workload.saved is not None:
-            kind(workload.kind).commit(workload)
+    _commit_all(session)
     undo(store, session, "", State.REHEARSED)
     if session.notes:
         raise SaveFailed("the rehearsal found obstacles", "; ".join(session.notes))
@@ -190,7 +183,7 @@ def rehearse(store: Store) -> None:
 def undo(store: Store, session: Session, reason: str, end: State = State.ABANDONED) -> None:
     """Resume all, take the holds away, and close the session."""
     failures = []
-    for workload in reversed(session.workloads):
+    for workload in session.workloads:
         if workload.verdict not in SAVED_VERDICTS:
             continue
         try:

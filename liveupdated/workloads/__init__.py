@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from liveupdated.errors import NotFound
 from liveupdated.session import Outcome, Workload
@@ -34,6 +34,10 @@ class Result:
 
 class Kind(Protocol):
     """What a module in this folder offers.  Each function acts on one workload and may block."""
+
+    @property
+    def RULE(self) -> type[Any] | None:
+        """The dataclass of this kind's rules in workloads.d (`liveupdated.rules`); or None."""
 
     @staticmethod
     def find(host: "Host") -> Iterable[Workload]:
@@ -68,8 +72,9 @@ class Kind(Protocol):
         """
 
     @staticmethod
-    def prepare(workload: Workload) -> None:
-        """After the jump, before any unit of the boot is started: make what `boot_files` need."""
+    def prepare(workload: Workload, artifacts: Path) -> None:
+        """After the jump, before any unit that the session brings back is started: make what
+        `boot_files` need.  Never raises for a workload that cannot be brought back."""
 
     @staticmethod
     def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveupdated import criu, paths, systemd, timers, unitfiles
+from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.session import Json, Outcome, Verdict, Workload, write_durably
 from liveupdated.timeline.marks import FROZEN, RUNNING, SAVED
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 KIND = "services"
+RULE = UnitRule
 HOLD_DROPIN = "90-liveupdated-hold.conf"
 RESTORE_DROPIN = "90-liveupdated-restore.conf"
 FREEZE_LIMIT_S = 10.0
@@ -92,9 +94,6 @@ SecureBits=
 
 def find(host: "Host") -> Iterable[Workload]:
     """Every running service that is declared to be carried in memory."""
-    # Here and not above: pydantic is not for the restore path.
-    from liveupdated.carry import declared  # noqa: PLC0415
-
     for name, source in sorted(declared(host).items()):
         unit = host.units[name]
         facts: dict[str, Json] = {
@@ -113,6 +112,7 @@ def _judge(name: str, unit: systemd.Properties, source: str, facts: dict[str, Js
         name=name,
         verdict=Verdict.BLOCKS,
         reason="",
+        source=source,
         facts=facts,
     )
     try:
@@ -397,7 +397,7 @@ def _wait_active(name: str) -> bool:
 
 def restore_in_place(workload: Workload, artifacts: Path) -> None:
     """Bring a committed service back in the same boot.  Raises ServiceError when it cannot."""
-    prepare(workload)
+    prepare(workload, artifacts)
     paths.CLAIMED.touch(mode=0o600)
     dropins = {
         f"{systemd.RUNTIME_UNITS}/{path}": text
@@ -429,7 +429,7 @@ def _watch_in_place(workload: Workload) -> Result:
     return Result(Outcome.FAILED, why)
 
 
-def prepare(workload: Workload) -> None:
+def prepare(workload: Workload, artifacts: Path) -> None:
     """Make the empty folder in which the restore of this unit tells how it goes."""
     work = restoring(workload.name)
     shutil.rmtree(work, ignore_errors=True)

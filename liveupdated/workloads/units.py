@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveupdated import bootset, paths, systemd, timers, unitfiles, unitwatch
+from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.workloads import Marker, Result
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 KIND = "units"
+RULE = None
 START_LIMIT_S = 180.0
 STOPPED_DROPIN = "90-liveupdated-stopped.conf"
 RELEASED = paths.RUNTIME / "released"
@@ -44,9 +46,6 @@ _watch = unitwatch.Watch()
 
 def find(host: "Host") -> Iterable[Workload]:
     """Units started by hand, units stopped by hand, and services that come with the boot."""
-    # Here and not above: pydantic is not for the restore path.
-    from liveupdated.carry import declared  # noqa: PLC0415
-
     carried = declared(host)
     started = [
         name
@@ -202,7 +201,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     return {f"{workload.name}.d/{STOPPED_DROPIN}": STOPPED}
 
 
-def prepare(workload: Workload) -> None:
+def prepare(workload: Workload, artifacts: Path) -> None:
     """Its files are put back by `restore`: they can wait until the boot goes on."""
 
 

@@ -43,6 +43,7 @@ def make_workload(name: str, outcome: Outcome | None = None) -> Workload:
         name=name,
         verdict=Verdict.CARRIED,
         reason="it was opted in",
+        source="/etc/liveupdated/workloads.d/redis.toml",
         bytes=1 << 33,
         cost_us=1_500_000,
         outcome=outcome,

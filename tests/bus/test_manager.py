@@ -182,6 +182,7 @@ async def test_plan(world: World) -> None:
         "id": "service:redis.service",
         "kind": "service",
         "name": "redis.service",
+        "source": "/etc/liveupdated/workloads.d/redis.toml",
         "verdict": "carried",
         "reason": "it was opted in",
         "bytes": 1 << 33,

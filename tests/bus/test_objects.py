@@ -60,6 +60,7 @@ async def test_workloads_are_there_once_they_were_found(world: World) -> None:
         "Name": "redis.service",
         "Verdict": "carried",
         "Reason": "it was opted in",
+        "Source": "/etc/liveupdated/workloads.d/redis.toml",
         "Bytes": 1 << 33,
         "Cost": 1_500_000,
     }

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from liveupdated import systemd
+from liveupdated.carry import UnitRule
 from liveupdated.session import Verdict, Workload, workload_from_json
 from liveupdated.workloads import units
 
@@ -21,9 +22,10 @@ def ignore(mark: str) -> None:
 
 
 def find() -> list[Workload]:
-    from liveupdated.host import look  # noqa: PLC0415
+    from liveupdated.host import Host  # noqa: PLC0415
+    from liveupdated.rules import load_rules  # noqa: PLC0415
 
-    return list(units.find(look()))
+    return list(units.find(Host(load_rules([UnitRule]))))
 
 
 def save() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from liveupdated import config, paths, rules
-from liveupdated.carry import declared
+from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import InvalidArgument
 from liveupdated.host import Host
 
@@ -25,7 +25,7 @@ def rule(unit: str, carry: str) -> str:
 
 
 def decision(unit: str) -> str | None:
-    found = rules.rule_for_unit(rules.load_rules(), unit)
+    found = rules.deciding(rules.load_rules([UnitRule]), UnitRule, unit)
     return found.carry if found else None
 
 
@@ -47,15 +47,23 @@ def test_the_last_rule_that_names_a_unit_decides(folders: tuple[Path, ...]) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["[[workload", '[[workload]]\nunit = "a"\ncarry = "yes"', "[[workload]]\nx = 1"]
+    "text",
+    [
+        "[[workload",
+        '[[workload]]\nunit = "a"\ncarry = "yes"',
+        "[[workload]]\nx = 1",
+        "[rule]",
+        "workload = 1",
+        '[[workload]]\nunit = ""\ncarry = "no"',
+    ],
 )
 def test_a_wrong_file_is_named(folders: tuple[Path, ...], text: str) -> None:
     (folders[1] / "wrong.toml").write_text(text)
     with pytest.raises(InvalidArgument, match=r"wrong\.toml"):
-        rules.load_rules()
+        rules.load_rules([UnitRule])
 
 
-def host(tmp_path: Path, text: str, *found: rules.Rule, active: str = "active") -> Host:
+def host(tmp_path: Path, text: str, *found: UnitRule, active: str = "active") -> Host:
     fragment = tmp_path / "a.service"
     fragment.write_text(text)
     made = Host(rules=list(found))
@@ -79,7 +87,7 @@ def test_the_key_in_the_unit_file_declares(tmp_path: Path, text: str, carried: b
 
 
 def test_a_rule_decides_over_the_key(tmp_path: Path) -> None:
-    no = rules.Rule(unit="a.service", carry="no")
+    no = UnitRule(unit="a.service", carry="no")
     assert declared(host(tmp_path, "X-LiveUpdate=carry", no)) == {}
 
 

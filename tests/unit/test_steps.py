@@ -54,10 +54,11 @@ class Obedient:
     def boot_files(self, workload: Workload, artifacts: Path) -> dict[str, str]:
         return {f"{workload.name}.service.d/restore.conf": "[Service]\n"}
 
-    def prepare(self, workload: Workload) -> None:
+    def prepare(self, workload: Workload, artifacts: Path) -> None:
         self.calls.append(f"prepare {workload.name}")
 
     def restore(self, workload: Workload, artifacts: Path, mark: Marker) -> Result:
+        self.calls.append(f"restore {workload.name}")
         if workload.name == "crashes":
             raise RuntimeError("a bug")
         return Result(Outcome.CARRIED)
@@ -117,8 +118,23 @@ def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obe
     assert done.state is State.SAVED
     assert {mark.workload for mark in done.marks if mark.name == "frozen"} == {"t:a", "t:b"}
     save.commit(store)
-    assert kind.calls[-2:] == ["commit a", "commit b"]
+    assert kind.calls[-2:] == ["commit b", "commit a"]
     assert store.load(session.id).state is State.JUMPING
+
+
+def test_what_is_needed_is_frozen_last_and_back_first(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(store, "client", "server", "other")
+    session.workload("t:client").needs = ["unit:server"]
+    session.workload("t:server").provides = ["unit:server"]
+    store.store(session)
+    save.run(store)
+    assert kind.calls.index("save client") < kind.calls.index("save server")
+    jump(store, store.load(session.id), monkeypatch, TOKEN)
+    monkeypatch.setattr(restore, "Store", lambda: store)
+    assert restore.main() == 0
+    assert kind.calls.index("restore server") < kind.calls.index("restore client")
 
 
 def test_one_failed_save_resumes_all_and_names_the_workload(store: Store, kind: Obedient) -> None:
@@ -136,7 +152,7 @@ def test_a_failed_commit_resumes_all(store: Store, kind: Obedient) -> None:
     save.run(store)
     with pytest.raises(SaveFailed, match="does not die"):
         save.commit(store)
-    assert kind.calls[-2:] == ["resume undying", "resume a"]
+    assert kind.calls[-2:] == ["resume a", "resume undying"]
     assert store.load(session.id).state is State.ABANDONED
 
 

@@ -56,6 +56,11 @@ async def test_workloads(ctl: Command) -> None:
     done = await ctl("workloads")
     assert "8.0 GiB" in done.out
     assert "it was opted in" in done.out
+    done = await ctl("workloads", "--why", "redis*")
+    assert "Decided by:  /etc/liveupdated/workloads.d/redis.toml" in done.out
+    assert "counter" not in done.out
+    done = await ctl("workloads", "--why", "nothing")
+    assert (done.code, "no workload is called nothing" in done.err) == (5, True)
 
 
 async def test_plan_asks_what_it_was_asked_and_says_no_by_its_exit_code(

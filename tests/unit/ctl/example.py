@@ -26,6 +26,7 @@ def workload(name: str, verdict: str = "restarted", kind: str = "units") -> Work
         reason="opted in"
         if carried
         else "starts with the boot; its memory is lost, its disk state stays",
+        source="/etc/liveupdated/workloads.d/a.toml" if carried else "",
         bytes=34 << 20 if carried else 0,
         cost_us=2_300_000 if carried else 0,
     )

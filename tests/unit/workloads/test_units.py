@@ -8,14 +8,14 @@ import pytest
 
 from liveupdated import systemd
 from liveupdated.bootset import boot_set
+from liveupdated.carry import UnitRule
 from liveupdated.host import Host
-from liveupdated.rules import Rule
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.workloads import kind, units
 from tests.unit.workloads.test_units_bootset import TRIXIE, Units, add, pull, stop
 
 
-def find(*rules: Rule, **changed: dict[str, str]) -> dict[str, Workload]:
+def find(*rules: UnitRule, **changed: dict[str, str]) -> dict[str, Workload]:
     """What is found on the trixie of the fixture with these units added (`a_service=...`)."""
     shown: Units = {name: dict(unit) for name, unit in TRIXIE["units"].items()}
     for name, properties in changed.items():
@@ -23,7 +23,7 @@ def find(*rules: Rule, **changed: dict[str, str]) -> dict[str, Workload]:
     return {workload.name: workload for workload in units.find(host(shown, *rules))}
 
 
-def host(shown: Units, *rules: Rule) -> Host:
+def host(shown: Units, *rules: UnitRule) -> Host:
     looked = Host(rules=list(rules))
     looked.__dict__.update({"units": shown, "boot": boot_set(shown, (), TRIXIE["activated"])})
     return looked
@@ -40,7 +40,7 @@ def test_a_fresh_boot_has_only_its_own_services() -> None:
 
 
 def test_what_is_carried_with_its_memory_is_the_other_kinds() -> None:
-    rule = Rule(unit="*", carry="memory", source="x.toml")
+    rule = UnitRule(unit="*", carry="memory", source="x.toml")
     assert find(rule, a_service={}) == {}
 
 

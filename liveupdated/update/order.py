@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which workload needs which: restored first to last, saved last to first, side by side else.
+
+Kinds do not know each other: a workload says what it `provides` and what it `needs` in words that
+all kinds share, as `unit:redis.service` or `device:0000:01:00.0`.  What nobody provides comes with
+the boot.  Standard library only: restore reads this on the blackout's clock.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import CycleError, TopologicalSorter
+
+from liveupdated.session import Workload
+
+
+def needed(workloads: Iterable[Workload]) -> dict[str, set[str]]:
+    """Each workload's id, with the ids of those that it needs."""
+    workloads = list(workloads)
+    providers: dict[str, set[str]] = {}
+    for workload in workloads:
+        for thing in workload.provides:
+            providers.setdefault(thing, set()).add(workload.id)
+    return {
+        workload.id: {provider for thing in workload.needs for provider in providers.get(thing, ())}
+        - {workload.id}
+        for workload in workloads
+    }
+
+
+def circle(workloads: Iterable[Workload]) -> list[str]:
+    """The ids of workloads that need each other in a circle; none where all is well."""
+    try:
+        TopologicalSorter(needed(workloads)).prepare()
+    except CycleError as error:
+        ids: list[str] = error.args[1]
+        return ids
+    return []
+
+
+def first_to_last(workloads: Sequence[Workload]) -> list[Workload]:
+    """What is needed before what needs it, else as they came.  Raises CycleError."""
+    graph = needed(workloads)
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    depth: dict[str, int] = {}
+    while sorter.is_active():
+        for workload_id in sorter.get_ready():
+            depth[workload_id] = 1 + max((depth[other] for other in graph[workload_id]), default=0)
+            sorter.done(workload_id)
+    return sorted(workloads, key=lambda workload: depth[workload.id])
+
+
+def each(
+    workloads: Sequence[Workload],
+    work: Callable[[Workload], None],
+    threads: int,
+    *,
+    last_to_first: bool = False,
+) -> None:
+    """Do `work` on each workload as soon as all that it waits for are done.
+
+    The first exception ends it: nothing more is begun, and what runs is waited for.
+    """
+    by_id = {workload.id: workload for workload in workloads}
+    graph = needed(workloads)
+    if last_to_first:
+        graph = {one: {other for other in graph if one in graph[other]} for one in graph}
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    running: dict[Future[None], str] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while sorter.is_active():
+                for workload_id in sorter.get_ready():
+                    running[pool.submit(work, by_id[workload_id])] = workload_id
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    sorter.done(running.pop(future))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

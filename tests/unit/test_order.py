@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which workload needs which."""
+
+import threading
+
+import pytest
+
+from liveupdated.session import Verdict, Workload
+from liveupdated.update import order
+
+
+def workload(name: str, *needs: str) -> Workload:
+    """It provides its own name."""
+    return Workload(name, "t", name, Verdict.CARRIED, "", provides=[name], needs=list(needs))
+
+
+def test_first_to_last_keeps_the_rest_as_it_was() -> None:
+    found = [workload("vm", "bridge"), workload("a"), workload("bridge", "module"), workload("b")]
+    found += [workload("module"), workload("c", "nobody has this")]
+    names = [one.name for one in order.first_to_last(found)]
+    assert names == ["a", "b", "module", "c", "bridge", "vm"]
+
+
+def test_a_circle_is_named() -> None:
+    assert order.circle([workload("a", "b"), workload("b", "a")]) == ["a", "b", "a"]
+    assert order.circle([workload("a", "a")]) == []
+
+
+@pytest.mark.parametrize("last_to_first", [False, True])
+def test_each_waits_for_what_it_depends_on(last_to_first: bool) -> None:
+    seen: list[str] = []
+    found = [workload("c", "b"), workload("b", "a"), workload("a")]
+    order.each(found, lambda one: seen.append(one.name), 8, last_to_first=last_to_first)
+    assert seen == (["c", "b", "a"] if last_to_first else ["a", "b", "c"])
+
+
+def _wait(barrier: threading.Barrier) -> None:
+    barrier.wait()
+
+
+def test_independent_ones_go_side_by_side() -> None:
+    both = threading.Barrier(2, timeout=30)
+    order.each([workload("a"), workload("b")], lambda one: _wait(both), 2)
+
+
+def test_nothing_begins_after_a_failure() -> None:
+    seen: list[str] = []
+
+    def work(one: Workload) -> None:
+        seen.append(one.name)
+        raise ValueError(one.name)
+
+    with pytest.raises(ValueError, match="a"):
+        order.each([workload("b", "a"), workload("a"), workload("c", "a")], work, 2)
+    assert seen == ["a"]
