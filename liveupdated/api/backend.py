@@ -116,6 +116,9 @@ class Backend(Protocol):
     async def rehearse(self, job: Job, request: Request) -> None: ...
     async def rollback(self, job: Job, request: Request) -> None: ...
 
+    async def carry(self, job: Job, name: str) -> None:
+        """Rehearse one workload and, if that goes well, declare it for good."""
+
     # Short work.
 
     async def unstage(self) -> None:
@@ -126,6 +129,7 @@ class Backend(Protocol):
 
     async def block(self, kernel: str) -> None: ...
     async def unblock(self, kernel: str) -> None: ...
+    async def forget(self, name: str) -> None: ...
     async def schedule(self, calendar: str) -> int:
         """Set the timer, by systemd.time(7).  Returns the next time, UTC µs."""
 

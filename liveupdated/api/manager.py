@@ -58,6 +58,11 @@ class Manager:
         self._backend.inhibitors.refuse_if_blocked()
         return self._start("rollback", lambda job: self._backend.rollback(job, request))
 
+    async def carry(self, call: Call, workload: str, options: Options) -> tuple[int, str]:
+        read_options("Carry", options)
+        self._backend.inhibitors.refuse_if_blocked()
+        return self._start("carry", lambda job: self._backend.carry(job, workload))
+
     def _start(
         self, kind: str, work: Callable[[Job], Coroutine[Any, Any, None]]
     ) -> tuple[int, str]:
@@ -113,6 +118,11 @@ class Manager:
         read_options("Unblock", options)
         await self._backend.unblock(kernel)
         await self._objects.read_kernels()
+
+    async def forget(self, call: Call, workload: str, options: Options) -> None:
+        read_options("Forget", options)
+        self._backend.jobs.refuse_if_busy()
+        await self._backend.forget(workload)
 
     async def schedule(self, call: Call, calendar: str, options: Options) -> int:
         read_options("Schedule", options)

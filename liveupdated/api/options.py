@@ -26,6 +26,7 @@ OPTIONS = {
     "append": Option("s", "append"),
     "kernel": Option("s", "kernel"),
     "max-blackout": Option("t", "max_blackout_us"),
+    "only": Option("as", "only"),
     "rung": Option("s", "rung", ("", *RUNGS)),
     "when": Option("s", "when", ("", "now", "window")),
 }
@@ -35,11 +36,13 @@ BY_METHOD = {
     "Unstage": (),
     "Plan": ("kernel", "rung", "accept-loss", "max-blackout"),
     "Update": ("kernel", "rung", "accept-loss", "max-blackout", "when", "append"),
-    "Rehearse": ("accept-loss",),
+    "Rehearse": ("accept-loss", "only"),
     "Rollback": ("accept-loss", "max-blackout", "when"),
     "Confirm": (),
     "Block": (),
     "Unblock": (),
+    "Carry": (),
+    "Forget": (),
     "Schedule": (),
     "Unschedule": (),
 }

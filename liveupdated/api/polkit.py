@@ -21,6 +21,8 @@ ACTIONS = {
     (contract.MANAGER, "Confirm"): _ACTION + "configure",
     (contract.MANAGER, "Block"): _ACTION + "configure",
     (contract.MANAGER, "Unblock"): _ACTION + "configure",
+    (contract.MANAGER, "Carry"): _ACTION + "configure",
+    (contract.MANAGER, "Forget"): _ACTION + "configure",
     (contract.MANAGER, "Schedule"): _ACTION + "configure",
     (contract.MANAGER, "Unschedule"): _ACTION + "configure",
     (contract.MANAGER, "Inhibit"): _ACTION + "inhibit",

@@ -131,18 +131,21 @@ def rollback(
 
 
 @click.command()
+@click.argument("workloads", nargs=-1)
 @options.accept_loss
 @options.as_json
-def rehearse(accept_loss: tuple[str, ...], as_json: bool) -> None:
+def rehearse(workloads: tuple[str, ...], accept_loss: tuple[str, ...], as_json: bool) -> None:
     """Save and restore in place, without a jump.
 
-    Tells the true cost and the true obstacles.
+    WORKLOADS are names, ids or patterns; without one it is all of them.  Tells the true cost and
+    the true obstacles.
 
     \b
     Example:
       liveupdatectl rehearse && liveupdatectl timeline
     """
-    ending = _job("Rehearse", "a{sv}", options.on_the_wire({"accept-loss": accept_loss}))
+    wire = options.on_the_wire({"accept-loss": accept_loss, "only": workloads})
+    ending = _job("Rehearse", "a{sv}", wire)
     _tell(ending, as_json, "rehearsed; see liveupdatectl history last, and timeline")
 
 
@@ -189,6 +192,38 @@ def unblock(kernel: str, as_json: bool) -> None:
     """
     _call("Unblock", "sa{sv}", kernel, {})
     _tell(_done(), as_json, "the kernel may be tried again")
+
+
+@click.command()
+@click.argument("workload")
+@options.as_json
+def carry(workload: str, as_json: bool) -> None:
+    """Carry a workload's memory in every update from now on.
+
+    WORKLOAD is a name or id of `liveupdatectl workloads`.  It is rehearsed first, for real: frozen,
+    ended, and brought back.  Only when that goes well is it declared, in
+    /etc/liveupdated/workloads.d.
+
+    \b
+    Example:
+      liveupdatectl carry memcached.service
+    """
+    ending = _job("Carry", "sa{sv}", workload, {})
+    _tell(ending, as_json, f"{workload} is carried; liveupdatectl forget {workload} undoes it")
+
+
+@click.command()
+@click.argument("workload")
+@options.as_json
+def forget(workload: str, as_json: bool) -> None:
+    """Undo `carry`.
+
+    \b
+    Example:
+      liveupdatectl forget memcached.service
+    """
+    _call("Forget", "sa{sv}", workload, {})
+    _tell(_done(), as_json, f"{workload} is no longer declared")
 
 
 @click.command()

@@ -41,6 +41,8 @@ for command in (
     act.confirm,
     act.block,
     act.unblock,
+    act.carry,
+    act.forget,
     act.schedule,
     act.unschedule,
     act.cancel,

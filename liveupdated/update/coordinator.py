@@ -7,6 +7,7 @@ It decides and waits; what needs privilege is done by the workers that systemd s
 import asyncio
 import contextlib
 import dataclasses
+import glob
 import json
 import logging
 import os
@@ -45,13 +46,13 @@ from liveupdated.timeline.marks import (
     PLAN_START,
     SAVE_END,
 )
-from liveupdated.update import guard, health, save, schedule
+from liveupdated.update import declare, guard, health, save, schedule
 from liveupdated.update.events import Listener
 from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
 from liveupdated.update.jump import Jump
 from liveupdated.update.manager import Manager
-from liveupdated.update.plan import JUMP_COST_US, Plan, PlanTarget, make_plan, read_found
+from liveupdated.update.plan import JUMP_COST_US, Plan, PlanTarget, make_plan, only, read_found
 from liveupdated.update.request import Request
 
 log = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ class Coordinator:
         async with self._as("planning"):
             job.report(0, 1, "planning")
             kernel = await self._choose(request.kernel)
-            plan = await self._plan(dataclasses.replace(request, kernel=kernel.id), kernel)
+            plan = await self._plan(request, kernel)
             _refuse_if_blocked(plan)
             self._open(session, plan)
             job.works_on(session.id)
@@ -247,7 +248,7 @@ class Coordinator:
         self.inhibitors.refuse_if_blocked()
         session = self._new_session(save.REHEARSAL)
         async with self._as("saving"):
-            plan = await self._plan(request, None)
+            plan = only(await self._plan(request, None), request.only)
             self._open(session, plan)
             job.works_on(session.id)
             try:
@@ -259,6 +260,26 @@ class Coordinator:
             finally:
                 await self._finish(session.id)
                 self._listener.prepare_for_update(False)
+
+    async def carry(self, job: Job, name: str) -> None:
+        """Rehearse one workload and, if that goes well, declare it for good."""
+        workload = declare.find(list(await self.workloads()), name)
+        if workload.verdict is Verdict.CARRIED:
+            by = f"as {workload.source} says" if workload.source else "as all of its kind"
+            job.report(1, 1, f"{workload.name} is carried already, {by}")
+            return
+        trial = declare.on_trial(workload)
+        try:
+            await self.rehearse(job, Request(only=(glob.escape(workload.name),)))
+            kept = declare.keep(workload)
+        finally:
+            trial.unlink()
+        await self.workloads()
+        job.report(1, 1, f"{workload.name} is carried from now on, as {kept} says")
+
+    async def forget(self, name: str) -> None:
+        declare.forget(name)
+        await self.workloads()
 
     def _new_session(self, road: str) -> Session:
         open_one = self.store.current()

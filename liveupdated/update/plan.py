@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from liveupdated import paths, workloads
+from liveupdated.errors import NotFound
 from liveupdated.host import Host
 from liveupdated.rules import load_rules
 from liveupdated.session import Verdict, Workload, workload_from_json, write_durably
@@ -113,7 +114,10 @@ def make_plan(
     if target is None:
         blockers.append("there is no kernel to go to")
     elif not request.kernel and target.release == running:
-        blockers.append(f"{running} runs already, and there is none that is newer")
+        blockers.append(
+            f"{running} runs already, and there is none that is newer "
+            f"(to jump into it again, ask for kernel {target.id})"
+        )
     if criu is False and carried_costs:
         blockers.append(
             f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
@@ -142,6 +146,19 @@ def make_plan(
         blockers=tuple(blockers),
         workloads=judged,
     )
+
+
+def only(plan: Plan, patterns: Sequence[str]) -> Plan:
+    """The plan for the workloads that the patterns name; for all when there are none.
+
+    Raises NotFound when they name no workload.
+    """
+    if not patterns:
+        return plan
+    chosen = tuple(workload for workload in plan.workloads if _accepted(workload, patterns))
+    if not chosen:
+        raise NotFound(f"no workload is called {', '.join(patterns)}")
+    return dataclasses.replace(plan, workloads=chosen)
 
 
 def choose_rung(asked: str, target: PlanTarget | None, running: str) -> tuple[str, str]:

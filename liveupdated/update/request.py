@@ -20,3 +20,5 @@ class Request:
     """`now` (or empty), or `window`: the timer asks, whose time is the maintenance window."""
     append: str = ""
     """Words added to the new kernel's command line."""
+    only: tuple[str, ...] = ()
+    """Ids or names of the workloads to rehearse, or patterns; empty for all of them."""

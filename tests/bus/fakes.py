@@ -177,6 +177,14 @@ class FakeBackend:
             raise NotFound(f"kernel {kernel} is not blocked")
         self.never.remove(kernel)
 
+    async def carry(self, job: Job, name: str) -> None:
+        await self._work("carry", job, Request(only=(name,)))
+
+    async def forget(self, name: str) -> None:
+        if name != "redis.service":
+            raise NotFound(f"{name} was not declared")
+        self.asked.append(("forget", name))
+
     async def schedule(self, calendar: str) -> int:
         if calendar == "whenever":
             raise InvalidArgument("whenever is no calendar expression", "", "see systemd.time(7)")

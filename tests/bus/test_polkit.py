@@ -33,6 +33,8 @@ EVERY_METHOD: list[tuple[str, list[str]]] = [
     ("Confirm", ["a{sv}", "0"]),
     ("Block", ["sa{sv}", "7.3.4", "0"]),
     ("Unblock", ["sa{sv}", "7.3.4", "0"]),
+    ("Carry", ["sa{sv}", "redis.service", "0"]),
+    ("Forget", ["sa{sv}", "redis.service", "0"]),
     ("Schedule", ["sa{sv}", "daily", "0"]),
     ("Unschedule", ["a{sv}", "0"]),
     ("Inhibit", ["sss", "who", "why", "block"]),

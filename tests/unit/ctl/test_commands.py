@@ -30,7 +30,7 @@ def no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_every_method_of_the_manager_has_its_command() -> None:
     contract_methods = """status kernels workloads plan stage unstage update history timeline
-        rehearse rollback confirm block unblock schedule unschedule cancel"""
+        rehearse rollback confirm block unblock carry forget schedule unschedule cancel"""
     assert sorted(contract_methods.split()) == COMMANDS
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_command_line_exits_with_2(words: list[str], no_bus: None) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in {"block", "unblock", "schedule"}]
+    "command", [c for c in COMMANDS if c not in {"block", "unblock", "carry", "forget", "schedule"}]
 )
 def test_without_a_bus_it_says_so(command: str, no_bus: None) -> None:
     result = run(command, "--json")
