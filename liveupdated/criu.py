@@ -32,10 +32,14 @@ COMMON = [
     "-v4",
     "--file-locks",
     "--ext-unix-sk",
-    "--tcp-close",
     "--manage-cgroups=ignore",
     "--ghost-limit=64M",
 ]
+
+# We keep the network away ourselves (liveupdated.tcp): from before the freeze, and past the jump.
+# Connections that nobody has accepted yet are left out: their clients try again.
+KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
+CLOSE_TCP = ["--tcp-close"]
 
 HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
 FOREIGN_NAMESPACES = {
@@ -132,6 +136,12 @@ def socket_inode(target: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def socket_inodes(pid: int) -> list[int]:
+    """The inodes of the sockets that a process has open."""
+    found = map(socket_inode, descriptors(pid).values())
+    return [inode for inode in found if inode is not None]
+
+
 def parent(pid: int) -> int:
     """The parent's pid (proc_pid_stat(5), field 4)."""
     stat = Path(f"/proc/{pid}/stat").read_text()
@@ -167,12 +177,7 @@ def obstacles(main: int, pids: list[int]) -> list[str]:
         if namespace(main, name) != namespace(HOST_PID, name)
     ]
     peers = unix_peers()
-    own = {
-        inode
-        for pid in pids
-        for inode in map(socket_inode, descriptors(pid).values())
-        if inode is not None
-    }
+    own = {inode for pid in pids for inode in socket_inodes(pid)}
     for pid in pids:
         for fd, target in descriptors(pid).items():
             found += [
@@ -224,8 +229,10 @@ def _uncarriable(target: str, peers: dict[int, tuple[int, str]], own: set[int]) 
     return []
 
 
-def dump(main: int, cgroup: Path, images: Path, outside: list[External]) -> None:
+def dump(main: int, cgroup: Path, images: Path, outside: list[External], *, keep_tcp: bool) -> None:
     """Dump the tree of `main`, whose cgroup is frozen, into `images`; it stays frozen.
+
+    With `keep_tcp` its TCP connections go into the images, else they will be closed.
 
     Raises SaveFailed with CRIU's own last error.
     """
@@ -235,6 +242,7 @@ def dump(main: int, cgroup: Path, images: Path, outside: list[External]) -> None
     # By descriptor: inside the namespace the cgroup tree may be read-only (ProtectControlGroups=).
     cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     command += [f"/proc/self/fd/{criu_fd}", "dump", f"--tree={main}", *COMMON]
+    command += KEEP_TCP if keep_tcp else CLOSE_TCP
     command += [f"--images-dir=/proc/self/fd/{images_fd}", "--log-file=dump.log"]
     command += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
     for external in outside:
@@ -269,10 +277,11 @@ def first_error(log: Path) -> str:
 
 
 def restore_command(
-    images: Path, work: Path, outside: list[External], fds: dict[str, int]
+    images: Path, work: Path, outside: list[External], fds: dict[str, int], *, keep_tcp: bool
 ) -> list[str]:
     """The command that brings the processes back, detached; `fds` by `External.inherit`."""
     command = [CRIU, "restore", *COMMON, "--restore-detached"]
+    command += KEEP_TCP if keep_tcp else CLOSE_TCP
     command += [f"--images-dir={images}", f"--work-dir={work}", "--log-file=restore.log"]
     command += [f"--pidfile={work / 'pid'}"]
     for external in outside:

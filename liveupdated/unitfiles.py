@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 TRANSIENT_DROPIN = "00-liveupdated.conf"
-REMAINING_DROPIN = "90-liveupdated-remaining.conf"
+REMAINING_DROPIN = "zzzz-liveupdated-remaining.conf"
 """Written at each restore; never taken along."""
 TRANSIENT = "systemd/transient"
 FOLDERS = (f"{systemd.RUNTIME_UNITS}/", f"{TRANSIENT}/", "systemd/system.control/")

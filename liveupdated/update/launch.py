@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import criu, paths
+from liveupdated import criu, paths, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 from liveupdated.workloads.services import fingerprint
 
@@ -47,12 +47,24 @@ def launch(artifacts: Path, digest: str, work: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     outside = [criu.External(**external) for external in saved["outside"]]
     fds = {external.inherit: _open(external) for external in outside}
-    command = criu.restore_command(artifacts / "images", work, outside, fds)
+    keep_tcp = _addresses_are_there(tcp.from_json(saved["tcp"]), work)
+    command = criu.restore_command(artifacts / "images", work, outside, fds, keep_tcp=keep_tcp)
     if saved["uts"]:
         # ProtectHostname= made one; it is not set for the launcher because its seccomp filter
         # would bind criu.
         command = ["unshare", "--uts", *command]
     os.execvp(command[0], command)  # noqa: S606  no shell is what is wanted
+
+
+def _addresses_are_there(sockets: tcp.Sockets, work: Path) -> bool:
+    """Whether its connections can be restored; if not, leave a note that says why not."""
+    missing = tcp.wait_for_addresses(sockets)
+    if missing:
+        closed = tcp.sentence(len(sockets.connections))
+        (work / "note").write_text(
+            f"{closed} closed: this host no longer has the address {', '.join(missing)}"
+        )
+    return bool(sockets.connections) and not missing
 
 
 def _open(external: criu.External) -> int:

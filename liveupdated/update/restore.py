@@ -70,7 +70,7 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     session.state = State.RESTORING
     if reason:
         session.reason = reason
-    for workload in session.workloads:
+    for workload in session.workloads if not reason else ():
         kind(workload.kind).prepare(workload, store.artifacts(session.id, workload.id))
     session.mark(CLAIMED)
     store.store(session)

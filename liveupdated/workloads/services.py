@@ -7,6 +7,7 @@ cgroup, limits and sandbox, and tracks it from then on.  When that start fails, 
 automatic restart starts the service afresh, from its own definition, which by then is back.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import criu, paths, systemd, timers, unitfiles
+from liveupdated import criu, paths, systemd, tcp, timers, unitfiles
 from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.session import Json, Outcome, Verdict, Workload, write_durably
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
 KIND = "services"
 RULE = UnitRule
-HOLD_DROPIN = "90-liveupdated-hold.conf"
-RESTORE_DROPIN = "90-liveupdated-restore.conf"
+# systemd reads drop-ins in the order of their names, whatever their folder: ours must be the last,
+# after the override.conf of `systemctl edit`.
+HOLD_DROPIN = "zzzz-liveupdated-hold.conf"
+RESTORE_DROPIN = "zzzz-liveupdated-restore.conf"
 FREEZE_LIMIT_S = 10.0
 KILL_LIMIT_S = 30.0
 START_LIMIT_S = 180
@@ -125,7 +128,7 @@ def _judge(name: str, unit: systemd.Properties, source: str, facts: dict[str, Js
         workload.reason = "its memory is to be carried, but " + "; ".join(found)
         return workload
     workload.verdict = Verdict.CARRIED
-    workload.reason = f"memory carried by CRIU, as {source} says; its TCP connections are closed"
+    workload.reason = f"memory carried by CRIU, as {source} says; {_tcp_sentence(pids)}"
     workload.bytes = sum(_memory_bytes(pid) for pid in pids)
     workload.cost_us = FIXED_COST_US + workload.bytes // BYTES_PER_US
     return workload
@@ -142,6 +145,10 @@ def _unit_obstacles(unit: systemd.Properties) -> list[str]:
         found.append("it has no main process")
     if unit.get("DefaultDependencies") == "no":
         found.append("it starts before the state folder can be read (DefaultDependencies=no)")
+    dropins = [Path(path).name for path in unit.get("DropInPaths", "").split()]
+    late = sorted(name for name in dropins if name > RESTORE_DROPIN)
+    if late:
+        found.append(f"its drop-in {', '.join(late)} is read after ours (way out: another name)")
     return found
 
 
@@ -156,6 +163,17 @@ def _processes(workload: Workload) -> tuple[int, list[int]]:
             f"{workload.name} has control groups of its own", ", ".join(nested), "Delegate=no"
         )
     return main, pids
+
+
+def _sockets(pids: list[int]) -> tcp.Sockets:
+    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.socket_inodes(pid)])
+
+
+def _tcp_sentence(pids: list[int]) -> str:
+    number = len(_sockets(pids).connections)
+    if tcp.available():
+        return f"{tcp.sentence(number)} carried too" if number else "no TCP connection is open"
+    return "its TCP connections are closed (way out: install nftables)"
 
 
 def _memory_bytes(pid: int) -> int:
@@ -181,31 +199,42 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     images = artifacts / "images"
     images.mkdir(mode=0o700, parents=True)
     _set_watchdog(main, WATCHDOG_PAUSE_US if watchdog_us else 0)
+    keep_tcp = tcp.available()
     mark(FROZEN)
     try:
+        if keep_tcp:  # before the freeze: what the kernel acknowledges after the dump would be lost
+            tcp.hold(workload.name, _sockets(pids))
         _freeze(cgroup)
         pids = systemd.cgroup_pids(cgroup)  # none can come any more
+        sockets = _sockets(pids)
+        if keep_tcp:
+            tcp.hold(workload.name, sockets)
         outside = criu.externals(pids)
-        criu.dump(main, cgroup, images, outside)
+        criu.dump(main, cgroup, images, outside, keep_tcp=keep_tcp)
         volatile = _save_volatile_files(workload.name, main, artifacts)
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
         _thaw(cgroup)
+        _release(workload.name)
         _set_watchdog(main, watchdog_us)
         detail = f"{error.what}: {error.why}" if isinstance(error, LiveUpdateError) else str(error)
         raise SaveFailed(f"{workload.name} could not be checkpointed", detail) from error
-    workload.saved = {"watchdog_us": watchdog_us, "launch": ""}
-    workload.saved["launch"] = _write_launch(artifacts, main, outside, volatile)
+    kept = tcp.to_json(sockets if keep_tcp else tcp.NONE)
+    workload.saved = {"watchdog_us": watchdog_us, "launch": "", "tcp": kept}
+    workload.saved["launch"] = _write_launch(artifacts, main, outside, volatile, kept)
     workload.bytes = sum(entry.stat().st_size for entry in os.scandir(images))
     mark(SAVED)
 
 
-def _write_launch(artifacts: Path, main: int, outside: list[criu.External], volatile: bool) -> str:
+def _write_launch(
+    artifacts: Path, main: int, outside: list[criu.External], volatile: bool, kept: Json
+) -> str:
     """What the launcher needs, with the images' sizes and digests; returns its own digest."""
     data = json.dumps(
         {
             "outside": [dataclasses.asdict(external) for external in outside],
             "uts": criu.namespace(main, "uts") != criu.namespace(criu.HOST_PID, "uts"),
             "volatile": volatile,
+            "tcp": kept,
             "files": {
                 str(path.relative_to(artifacts)): fingerprint(path)
                 for path in sorted((artifacts / "images").iterdir())
@@ -261,12 +290,20 @@ def resume(workload: Workload, artifacts: Path) -> None:
     main = workload.facts["main"]
     if cgroup.is_dir() and main in systemd.cgroup_pids(cgroup):
         _thaw(cgroup)
+        _release(workload.name)
         if workload.saved:
             _set_watchdog(main, workload.saved["watchdog_us"])
     elif workload.saved:
         restore_in_place(workload, artifacts)
     else:
         raise ServiceError(f"{workload.name} is gone and was not saved")
+
+
+def _release(name: str) -> None:
+    """Let the network have the connections again; should nft fail, they come back in time."""
+    if tcp.available():
+        with contextlib.suppress(SaveFailed):
+            tcp.release(name)
 
 
 def _freeze(cgroup: Path) -> None:
@@ -354,7 +391,10 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
         return restart(workload)
     if workload.facts["start"]:
         unitfiles.start(workload.name, workload.facts["files"])
-    result = _watch(workload)
+    try:
+        result = _watch(workload)
+    finally:
+        _release(workload.name)
     mark(RUNNING)
     return result
 
@@ -365,7 +405,7 @@ def _watch(workload: Workload) -> Result:
     end = time.monotonic() + RUNNING_LIMIT_S
     while not (work / "failed").exists():
         if (work / "running").exists():
-            return Result(Outcome.CARRIED)
+            return Result(Outcome.CARRIED, read_text(work / "note"))
         if time.monotonic() > end:
             (work / "failed").touch()
             break
@@ -409,6 +449,7 @@ def restore_in_place(workload: Workload, artifacts: Path) -> None:
         unitfiles.start(workload.name, workload.facts["files"])
         result = _watch_in_place(workload)
     finally:
+        _release(workload.name)
         systemd.remove_files(dropins)
         systemd.reload()
     if result.outcome is not Outcome.CARRIED:
@@ -430,10 +471,14 @@ def _watch_in_place(workload: Workload) -> Result:
 
 
 def prepare(workload: Workload, artifacts: Path) -> None:
-    """Make the empty folder in which the restore of this unit tells how it goes."""
+    """Make the empty folder in which the restore of this unit tells how it goes, and keep the
+    network from answering the peers of its connections."""
     work = restoring(workload.name)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700, parents=True)
+    if workload.saved and tcp.available():
+        with contextlib.suppress(SaveFailed):
+            tcp.hold(workload.name, tcp.from_json(workload.saved["tcp"]))
 
 
 def restart(workload: Workload) -> Result:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveupdated import bootset, paths, systemd, timers, unitfiles, unitwatch
-from liveupdated.carry import declared
+from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.workloads import Marker, Result
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 KIND = "units"
-RULE = None
+RULE = UnitRule
 START_LIMIT_S = 180.0
-STOPPED_DROPIN = "90-liveupdated-stopped.conf"
+STOPPED_DROPIN = "zzzz-liveupdated-stopped.conf"
 RELEASED = paths.RUNTIME / "released"
 """There once the boot after the jump is done; from then on what was held back may be started."""
 HELD = paths.RUNTIME / "held"

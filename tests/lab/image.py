@@ -23,7 +23,7 @@ PACKAGES = (
     "linux-image-cloud-amd64 zstd less socat qemu-guest-agent "
     # what the package under test depends on
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
-    "python3-click python3-rich python3-pefile kexec-tools criu "
+    "python3-click python3-rich python3-pefile kexec-tools criu nftables "
     # workloads
     "redis-server memcached"
 )

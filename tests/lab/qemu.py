@@ -77,13 +77,7 @@ class Machine:
 
     def __enter__(self) -> Self:
         try:
-            try:
-                self._first_boot()
-            except GuestPanic:
-                # Seen once in some twenty boots: under multi-threaded TCG a kernel trips over its
-                # own text patching (int3 in sched_clock_cpu).
-                self._kill()
-                self._first_boot()
+            self._first_boot()
         except BaseException:
             self._clean_up()
             raise

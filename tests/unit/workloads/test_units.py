@@ -122,7 +122,7 @@ def test_what_was_stopped_is_kept_from_this_one_boot(
     workload = stopped()
     assert workload.verdict is Verdict.CARRIED
     ((path, text),) = units.boot_files(workload, tmp_path).items()
-    assert path == "a.service.d/90-liveupdated-stopped.conf"
+    assert path == "a.service.d/zzzz-liveupdated-stopped.conf"
     assert "ConditionPathExists=" in text
     units.settle()
     assert units.boot_files(workload, tmp_path) == {}

@@ -72,7 +72,7 @@ def test_a_transient_unit_becomes_a_drop_in_also_when_it_was_one_before(run: Pat
             (
                 write(folder / "a.service.d/00-liveupdated.conf", "[Service]\nExecStart=/a\n"),
                 write(folder / "a.service.d/50-x.conf", "[Service]\nNice=1\n"),
-                write(folder / "a.service.d/90-liveupdated-remaining.conf", "[Timer]\n"),
+                write(folder / "a.service.d/zzzz-liveupdated-remaining.conf", "[Timer]\n"),
             )
         ),
     }

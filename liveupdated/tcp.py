@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""TCP connections that are carried: found, kept from the network while nobody has them, let go.
+
+CRIU takes a connection out of the kernel and puts it back (`--tcp-established`).  In between any
+packet of its peer's would be answered with RST, in the new kernel because it knows nothing of it.
+So packets of these connections, and attempts to make new ones with the same listeners, are dropped
+from before the freeze until after the restore, in both kernels.  To the peer that is a network that
+stalls: it sends again (RFC 9293, 3.8.1).
+
+The filter is an nftables table a workload, whose elements time out by themselves: should nobody be
+left to take it away, the ports are not closed for ever.  Standard library only.
+"""
+
+import hashlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from liveupdated.errors import SaveFailed
+from liveupdated.session import Json
+
+PREFIX = "liveupdated_"
+"""How the names of our nftables tables begin."""
+HOLD_LIMIT = "30m"
+"""A hold outlives every step's limit, and still ends."""
+NFT_LIMIT_S = 60.0
+ADDRESS_LIMIT_S = 60.0
+"""How long a restore waits for the addresses of its connections."""
+
+# enum tcp_state, include/net/tcp_states.h; what CRIU restores connected (--tcp-established).
+_CONNECTED = {"01", "04", "05", "08", "09", "0B"}
+_LISTENS = "0A"
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv4 address begins in a socket of IPv6 (RFC 4291, 2.5.5.2)."""
+_ANY = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address, as inet_ntop(3) prints it, and a port."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """What of TCP a workload has open."""
+
+    connections: tuple[tuple[Endpoint, Endpoint], ...]
+    """Local end and peer."""
+    listeners: tuple[Endpoint, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.connections or self.listeners)
+
+
+NONE = Sockets((), ())
+
+
+def available() -> bool:
+    """Whether this host has nft(8), without which no connection can be carried."""
+    return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+
+
+def sockets(pid: int, inodes: Iterable[int]) -> Sockets:
+    """The TCP sockets with these inodes, in the network namespace of `pid` (proc_net_tcp(5))."""
+    wanted = set(inodes)
+    connections, listeners = [], []
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        except FileNotFoundError:  # no IPv6
+            continue
+        for line in lines:
+            words = line.split()
+            if int(words[9]) not in wanted:
+                continue
+            if words[3] == _LISTENS:
+                listeners.append(_endpoint(words[1]))
+            elif words[3] in _CONNECTED:
+                connections.append((_endpoint(words[1]), _endpoint(words[2])))
+    return Sockets(tuple(connections), tuple(dict.fromkeys(listeners)))
+
+
+def _endpoint(text: str) -> Endpoint:
+    """`0100007F:18EB`: words of 32 bits in the machine's order, here always little-endian."""
+    address, _, port = text.partition(":")
+    raw = bytes.fromhex(address)
+    raw = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+    raw = raw.removeprefix(_MAPPED)  # IPv4 is what goes over the wire then
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    return Endpoint(socket.inet_ntop(family, raw), int(port, 16))
+
+
+def to_json(found: Sockets) -> Json:
+    return asdict(found)
+
+
+def from_json(data: Json) -> Sockets:
+    return Sockets(
+        tuple((Endpoint(**local), Endpoint(**peer)) for local, peer in data["connections"]),
+        tuple(Endpoint(**listener) for listener in data["listeners"]),
+    )
+
+
+# --- the hold ---
+
+
+def hold(name: str, found: Sockets) -> None:
+    """Keep all packets of these connections, and new ones to these listeners, from now on.
+
+    Replaces an earlier hold of the same name.  Raises SaveFailed when nft refuses.
+    """
+    if found:
+        _nft(ruleset(table(name), found))
+
+
+def release(name: str) -> None:
+    """Take the hold away; without one nothing happens.  Raises SaveFailed when nft refuses."""
+    # `destroy` is newer than Debian 12's nftables: made, if it is not there, then deleted.
+    _nft(f"table inet {table(name)}\ndelete table inet {table(name)}\n")
+
+
+def table(name: str) -> str:
+    """The nftables table of that workload: a name that nft takes whatever the workload's is."""
+    return PREFIX + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def ruleset(name: str, found: Sockets) -> str:
+    """What `nft -f` reads."""
+    sets: dict[str, tuple[str, list[str]]] = {
+        "connections4": ("ipv4_addr . inet_service . ipv4_addr . inet_service", []),
+        "connections6": ("ipv6_addr . inet_service . ipv6_addr . inet_service", []),
+        "listeners4": ("ipv4_addr . inet_service", []),
+        "listeners6": ("ipv6_addr . inet_service", []),
+        "ports": ("inet_service", []),
+    }
+    for local, peer in found.connections:
+        elements = sets[f"connections{_family(local)}"][1]
+        elements.append(f"{local.address} . {local.port} . {peer.address} . {peer.port}")
+    for listener in found.listeners:
+        if listener.address in _ANY:
+            sets["ports"][1].append(str(listener.port))
+        else:
+            elements = sets[f"listeners{_family(listener)}"][1]
+            elements.append(f"{listener.address} . {listener.port}")
+    lines = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
+    for set_name, (kind, elements) in sets.items():
+        lines += [f"set {set_name} {{", f"type {kind}; flags timeout; timeout {HOLD_LIMIT};"]
+        if elements:
+            lines.append(f"elements = {{ {', '.join(dict.fromkeys(elements))} }}")
+        lines.append("}")
+    new = "tcp flags & (fin | syn | rst | ack) == syn"
+    lines += [
+        # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
+        "chain input { type filter hook input priority -300; policy accept;",
+        "ip daddr . tcp dport . ip saddr . tcp sport @connections4 drop",
+        "ip6 daddr . tcp dport . ip6 saddr . tcp sport @connections6 drop",
+        f"{new} ip daddr . tcp dport @listeners4 drop",
+        f"{new} ip6 daddr . tcp dport @listeners6 drop",
+        f"{new} tcp dport @ports drop",
+        "}",
+        "chain output { type filter hook output priority -300; policy accept;",
+        "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
+        "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
+        "}",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _family(endpoint: Endpoint) -> int:
+    return 6 if ":" in endpoint.address else 4
+
+
+def _nft(text: str) -> None:
+    try:
+        done = subprocess.run(
+            ["nft", "-f", "-"],
+            input=text,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=NFT_LIMIT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SaveFailed("nft could not be run", str(error)) from error
+    if done.returncode != 0:
+        raise SaveFailed("nft refused the filter of TCP connections", done.stderr.strip())
+
+
+# --- addresses ---
+
+
+def wait_for_addresses(found: Sockets, limit_s: float = ADDRESS_LIMIT_S) -> list[str]:
+    """Wait until this host has each connection's local address; those it has not in time."""
+    missing = sorted({local.address for local, _ in found.connections})
+    end = time.monotonic() + limit_s
+    while missing:
+        missing = [address for address in missing if not _is_ours(address)]
+        if missing and time.monotonic() > end:
+            break
+        if missing:
+            time.sleep(0.1)
+    return missing
+
+
+def _is_ours(address: str) -> bool:
+    """Whether a socket can be bound to it: not to an IPv6 address that is still tentative."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def sentence(connections: int) -> str:
+    """`1 TCP connection`, `3 TCP connections`."""
+    return f"{connections} TCP connection{'' if connections == 1 else 's'}"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""TCP sockets are read from the kernel's tables, and the filter holds all of their packets."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from liveupdated import tcp
+from liveupdated.tcp import Endpoint, Sockets
+
+
+@pytest.mark.parametrize(
+    ("listens", "client", "seen"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("::1", "::1", "::1"), ("::", "127.0.0.1", "::")],
+)
+def test_sockets_of_a_process(listens: str, client: str, seen: str) -> None:
+    """In the third case both ends are IPv6 sockets to their owners, and IPv4 on the wire."""
+    family = socket.AF_INET6 if ":" in listens else socket.AF_INET
+    both = listens == "::"
+    with socket.create_server((listens, 0), family=family, dualstack_ipv6=both) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection((client, port)) as near, server.accept()[0] as far:
+            here = near.getsockname()[1]
+            inodes = [os.fstat(sock.fileno()).st_ino for sock in (server, far)]
+            found = tcp.sockets(os.getpid(), inodes)
+            assert found.listeners == (Endpoint(seen, port),)
+            assert found.connections == ((Endpoint(client, port), Endpoint(client, here)),)
+            assert tcp.from_json(tcp.to_json(found)) == found
+    assert tcp.sockets(os.getpid(), []) == tcp.NONE
+
+
+def test_the_filter_names_every_end() -> None:
+    found = Sockets(
+        (
+            (Endpoint("192.0.2.1", 80), Endpoint("192.0.2.9", 50000)),
+            (Endpoint("2001:db8::1", 80), Endpoint("2001:db8::9", 50001)),
+        ),
+        (Endpoint("0.0.0.0", 80), Endpoint("::", 80), Endpoint("192.0.2.1", 81)),  # noqa: S104
+    )
+    text = tcp.ruleset(tcp.table("a b.service"), found)
+    assert "elements = { 192.0.2.1 . 80 . 192.0.2.9 . 50000 }" in text
+    assert "elements = { 2001:db8::1 . 80 . 2001:db8::9 . 50001 }" in text
+    assert "elements = { 192.0.2.1 . 81 }" in text
+    assert "elements = { 80 }" in text
+    if shutil.which("nft") and os.geteuid() == 0:
+        check = ["unshare", "--net", "nft", "--check", "--file", "-"]
+        subprocess.run(check, input=text, text=True, check=True)
+
+
+def test_an_address_that_is_not_here_is_named() -> None:
+    def one(address: str) -> Sockets:
+        return Sockets(((Endpoint(address, 1), Endpoint(address, 2)),), ())
+
+    assert tcp.wait_for_addresses(one("127.0.0.1")) == []
+    assert tcp.wait_for_addresses(one("192.0.2.77"), limit_s=0) == ["192.0.2.77"]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Established TCP connections are carried: the peers see a network that stalls, and goes on."""
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab.qemu import Machine
+from tests.vm.guest import HERE, JUMP_LIMIT_S, ctl, furnish, kernel_id, redis, wait_finished
+
+PORT = 6379
+REDIS_OPEN = b"""\
+[Service]
+ExecStart=
+ExecStart=/usr/bin/redis-server /etc/redis/redis.conf --supervised systemd --daemonize no \\
+ --bind 0.0.0.0 ::1 --protected-mode no --save "" --timeout 0
+"""
+PAIR = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/usr/local/bin/pair
+"""
+GONE = "192.0.2.7"
+STRANDED = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/usr/bin/python3 -c "import socket, time; \\
+ a = socket.create_server(('192.0.2.7', 4712)); \\
+ b = socket.create_connection(('192.0.2.7', 4712)); c, _ = a.accept(); time.sleep(1e6)"
+"""
+
+
+class Client:
+    """A client outside the machine, with one connection that is asked something all the time."""
+
+    def __init__(self, port: int) -> None:
+        self.answers = 0
+        self.error = ""
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.settimeout(JUMP_LIMIT_S)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            with self._socket, self._socket.makefile("rb") as answers:
+                while not self._ended.wait(0.2):
+                    self._socket.sendall(b"INCR asked\r\n")
+                    self.answers += 1
+                    if answers.readline() != b":%d\r\n" % self.answers:
+                        raise ValueError(f"another answer than the {self.answers}th")
+        except (OSError, ValueError) as error:
+            self.error = str(error) or type(error).__name__
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join(JUMP_LIMIT_S)
+
+
+def test_connections_go_on(boot: Callable[..., Machine], installed: Path) -> None:
+    vm = boot(disk=installed, ports=[PORT])
+    vm.put(REDIS_OPEN, "/etc/systemd/system/redis-server.service.d/override.conf")
+    vm.put(HERE / "pair", "/usr/local/bin/pair", 0o755)
+    vm.put(PAIR, "/etc/systemd/system/pair.service")
+    vm.put(STRANDED, "/etc/systemd/system/stranded.service")
+    furnish(vm)
+    vm.run(f"ip address add {GONE}/32 dev lo; systemctl start pair stranded")
+    vm.run("until ss -tn state established | grep -q 192.0.2.7; do sleep 0.2; done")
+    before = redis(vm)
+    client = Client(vm.port(PORT))
+    try:
+        plan = ctl(vm, f"plan --kernel {kernel_id(vm, '7.3')}")
+        reasons = {w["name"]: w["reason"] for w in plan["workloads"]}
+        assert "1 TCP connection carried too" in reasons["redis-server.service"]
+        assert "2 TCP connections carried too" in reasons["pair.service"]
+        vm.run(["liveupdatectl", "rehearse"], timeout=JUMP_LIMIT_S)
+        assert_going_on(vm, client, before)
+        first = vm.boot_id()
+        vm.start(["liveupdatectl", "update", "--yes"])
+        session = wait_finished(vm, first)
+        assert session["state"] == "confirmed", session
+        assert_going_on(vm, client, before)
+    finally:
+        client.end()
+    outcomes = {w["name"]: (w["outcome"], w["outcome_reason"]) for w in session["workloads"]}
+    assert outcomes["redis-server.service"] == ("carried", "")
+    outcome, reason = outcomes["stranded.service"]
+    assert outcome == "carried" and GONE in reason and "2 TCP connections closed" in reason
+    assert vm.run(["nft", "list", "tables"]).stdout == ""
+
+
+def assert_going_on(vm: Machine, client: Client, before: dict[str, str]) -> None:
+    """Both ends are heard of again, and nothing was lost or sent twice on the way."""
+    assert redis(vm)["process_id"] == before["process_id"]
+    seen = client.answers
+    vm.run(f"until [ $(redis-cli --raw get asked) -gt {seen + 5} ]; do sleep 0.5; done")
+    assert not client.error, client.error
+    reached = int(vm.run("tail -n 1 /var/lib/counter/pair").stdout)
+    vm.run(f"until [ $(tail -n 1 /var/lib/counter/pair) -gt {reached + 5} ]; do sleep 0.5; done")
+    numbers = list(map(int, vm.get("/var/lib/counter/pair").decode().split()))
+    assert numbers == list(range(1, len(numbers) + 1))
