@@ -136,10 +136,10 @@ def socket_inode(target: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def socket_inodes(pid: int) -> list[int]:
-    """The inodes of the sockets that a process has open."""
-    found = map(socket_inode, descriptors(pid).values())
-    return [inode for inode in found if inode is not None]
+def sockets(pid: int) -> dict[int, int]:
+    """The open sockets of a process: descriptor to inode."""
+    found = {fd: socket_inode(target) for fd, target in descriptors(pid).items()}
+    return {fd: inode for fd, inode in found.items() if inode is not None}
 
 
 def parent(pid: int) -> int:
@@ -177,7 +177,7 @@ def obstacles(main: int, pids: list[int]) -> list[str]:
         if namespace(main, name) != namespace(HOST_PID, name)
     ]
     peers = unix_peers()
-    own = {inode for pid in pids for inode in socket_inodes(pid)}
+    own = {inode for pid in pids for inode in sockets(pid).values()}
     for pid in pids:
         for fd, target in descriptors(pid).items():
             found += [

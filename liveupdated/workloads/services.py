@@ -166,7 +166,7 @@ def _processes(workload: Workload) -> tuple[int, list[int]]:
 
 
 def _sockets(pids: list[int]) -> tcp.Sockets:
-    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.socket_inodes(pid)])
+    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
 
 
 def _tcp_sentence(pids: list[int]) -> str:
@@ -281,6 +281,9 @@ def commit(workload: Workload) -> None:
     unit.c), and it would run on for a moment.
     """
     cgroup = systemd.cgroup_path(workload.facts["cgroup"])
+    if workload.saved and workload.saved["tcp"]["connections"]:
+        for pid in systemd.cgroup_pids(cgroup):
+            tcp.part_silently(pid, criu.sockets(pid))
     (cgroup / "cgroup.kill").write_text("1")
     _wait_for_event(cgroup, "populated 0", KILL_LIMIT_S)
 

@@ -56,3 +56,19 @@ def test_an_address_that_is_not_here_is_named() -> None:
 
     assert tcp.wait_for_addresses(one("127.0.0.1")) == []
     assert tcp.wait_for_addresses(one("192.0.2.77"), limit_s=0) == ["192.0.2.77"]
+
+
+def test_a_socket_parts_silently() -> None:
+    """The peer hears nothing, not even of unread data, and the address is free at once."""
+    if os.geteuid() != 0:
+        pytest.fail("TCP_REPAIR needs CAP_NET_ADMIN: run the tests as root")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+        with far:
+            far.sendall(b"unread")
+            tcp.part_silently(os.getpid(), [near.fileno(), server.fileno()])
+            near.close()
+            far.setblocking(False)
+            with pytest.raises(BlockingIOError):  # neither an end nor a reset
+                far.recv(1)
