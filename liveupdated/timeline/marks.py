@@ -23,6 +23,8 @@ HEALTH_END = "health-end"
 # of a workload
 FROZEN = "frozen"
 SAVED = "saved"
+RESUMING = "resuming"
+"""A rehearsal begins to bring it back."""
 RUNNING = "running"
 
 CLOCK_SYNCHRONIZED = "clock-synchronized"

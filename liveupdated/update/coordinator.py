@@ -52,7 +52,15 @@ from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
 from liveupdated.update.jump import Jump
 from liveupdated.update.manager import Manager
-from liveupdated.update.plan import JUMP_COST_US, Plan, PlanTarget, make_plan, only, read_found
+from liveupdated.update.plan import (
+    JUMP_COST_US,
+    Plan,
+    PlanTarget,
+    make_plan,
+    measured,
+    only,
+    read_found,
+)
 from liveupdated.update.request import Request
 
 log = logging.getLogger(__name__)
@@ -156,6 +164,7 @@ class Coordinator:
             accept_loss=settings.accept_loss,
             jump_us=await self._jump_us(),
             criu=target.features.criu if isinstance(target, Kernel) else None,
+            measured=measured(await self.sessions()),
         )
 
     async def _jump_us(self) -> int:

@@ -8,7 +8,7 @@ daemon's: a pure function of what was found and what was asked.
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -17,7 +17,15 @@ from liveupdated import paths, workloads
 from liveupdated.errors import NotFound
 from liveupdated.host import Host
 from liveupdated.rules import load_rules
-from liveupdated.session import Verdict, Workload, workload_from_json, write_durably
+from liveupdated.session import (
+    Session,
+    State,
+    Verdict,
+    Workload,
+    workload_from_json,
+    write_durably,
+)
+from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
 from liveupdated.update import order
 from liveupdated.update.request import Request
 
@@ -50,6 +58,14 @@ class Plan:
     free_bytes: int
     blockers: tuple[str, ...]
     workloads: tuple[Workload, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What carrying a workload took, without the jump."""
+
+    time_us: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -90,16 +106,21 @@ def make_plan(
     accept_loss: Sequence[str] = (),
     jump_us: int = JUMP_COST_US,
     criu: bool | None = None,
+    measured: Mapping[str, Cost] | None = None,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
     `accept_loss` are the administrator's standing patterns, beside those of the request; `criu`
-    tells whether the target was built with what CRIU needs, None when that is not known.
+    tells whether the target was built with what CRIU needs, None when that is not known; `measured`
+    is what rehearsals have shown, by workload id.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
     ordered = found.workloads if circle else order.first_to_last(found.workloads)
-    judged = tuple(_accept(workload, patterns) for workload in ordered)
+    judged = tuple(
+        _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
+        for workload in ordered
+    )
     needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
@@ -146,6 +167,29 @@ def make_plan(
         blockers=tuple(blockers),
         workloads=judged,
     )
+
+
+def measured(sessions: Iterable[Session]) -> dict[str, Cost]:
+    """What the newest rehearsal of each workload took; `sessions` are newest first."""
+    found: dict[str, Cost] = {}
+    for session in sessions:
+        if session.state is not State.REHEARSED:
+            continue
+        moments: dict[str, dict[str, int]] = {}
+        for mark in session.marks:
+            moments.setdefault(mark.workload, {})[mark.name] = mark.boottime_us
+        for workload in session.workloads:
+            at = moments.get(workload.id, {})
+            if {FROZEN, SAVED, RESUMING, RUNNING} <= at.keys() and workload.id not in found:
+                time_us = at[SAVED] - at[FROZEN] + at[RUNNING] - at[RESUMING]
+                found[workload.id] = Cost(time_us, workload.bytes)
+    return found
+
+
+def _with_cost(workload: Workload, cost: Cost | None) -> Workload:
+    if cost is None or workload.verdict is not Verdict.CARRIED:
+        return workload
+    return dataclasses.replace(workload, cost_us=cost.time_us, bytes=cost.bytes)
 
 
 def only(plan: Plan, patterns: Sequence[str]) -> Plan:

@@ -22,7 +22,7 @@ from liveupdated.session import (
     sync_folder,
     to_json,
 )
-from liveupdated.timeline.marks import COMMIT_END, SAVE_END, SAVE_START
+from liveupdated.timeline.marks import COMMIT_END, RESUMING, RUNNING, SAVE_END, SAVE_START
 from liveupdated.update import order
 from liveupdated.update.plan import SPACE_RESERVE
 from liveupdated.workloads import kind
@@ -187,7 +187,9 @@ def undo(store: Store, session: Session, reason: str, end: State = State.ABANDON
         if workload.verdict not in SAVED_VERDICTS:
             continue
         try:
+            session.mark(RESUMING, workload.id)
             kind(workload.kind).resume(workload, store.artifacts(session.id, workload.id))
+            session.mark(RUNNING, workload.id)
         except (LiveUpdateError, OSError) as error:
             failures.append(f"{workload.id} could not be resumed: {error}")
     held = hold_files(session)

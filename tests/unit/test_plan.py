@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveupdated.session import Verdict, Workload
-from liveupdated.update.plan import SPACE_RESERVE, Found, Plan, make_plan
+from liveupdated.session import Mark, State, Verdict, Workload, new_session
+from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
+from liveupdated.update.plan import SPACE_RESERVE, Cost, Found, Plan, make_plan, measured
 from liveupdated.update.request import Request
 
 GIB = 1 << 30
@@ -32,6 +33,21 @@ def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
     made = plan(workload("a", Verdict.CARRIED, 5 << 20, 300_000))
     assert made.blockers == ()
     assert (made.bytes, made.blackout_us) == (5 << 20, 1_300_000)
+
+
+def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
+    session = new_session("rehearse")
+    session.state = State.REHEARSED
+    session.workloads = [workload("a", Verdict.CARRIED, 7 << 20), workload("b", Verdict.CARRIED)]
+    for name, us in ((FROZEN, 0), (SAVED, 20_000), (RESUMING, 500_000), (RUNNING, 530_000)):
+        session.marks.append(Mark(name, us, us, "boot", "services:a"))
+    assert measured([session]) == {"services:a": Cost(50_000, 7 << 20)}
+    known = measured([session])
+    found = Found((workload("a", Verdict.CARRIED, 1, 1),), GIB)
+    made = make_plan(found, Kernel(), "6.12", Request(), jump_us=1_000_000, measured=known)
+    assert (made.blackout_us, made.bytes) == (1_050_000, 7 << 20)
+    session.state = State.ABANDONED
+    assert measured([session]) == {}
 
 
 def test_a_loss_nobody_agreed_to_blocks_and_names_the_workload() -> None:
