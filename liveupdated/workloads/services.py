@@ -220,6 +220,8 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         raise SaveFailed(f"{workload.name} could not be checkpointed", detail) from error
     kept = tcp.to_json(sockets if keep_tcp else tcp.NONE)
     workload.saved = {"watchdog_us": watchdog_us, "launch": "", "tcp": kept}
+    if sockets.connections:
+        workload.saved["sockets"] = {str(pid): list(criu.sockets(pid)) for pid in pids}
     workload.saved["launch"] = _write_launch(artifacts, main, outside, volatile, kept)
     workload.bytes = sum(entry.stat().st_size for entry in os.scandir(images))
     mark(SAVED)
@@ -281,9 +283,8 @@ def commit(workload: Workload) -> None:
     unit.c), and it would run on for a moment.
     """
     cgroup = systemd.cgroup_path(workload.facts["cgroup"])
-    if workload.saved and workload.saved["tcp"]["connections"]:
-        for pid in systemd.cgroup_pids(cgroup):
-            tcp.part_silently(pid, criu.sockets(pid))
+    for pid, descriptors in (workload.saved or {}).get("sockets", {}).items():
+        tcp.part_silently(int(pid), descriptors)
     (cgroup / "cgroup.kill").write_text("1")
     _wait_for_event(cgroup, "populated 0", KILL_LIMIT_S)
 
