@@ -234,8 +234,11 @@ def _syscall(number: int, *arguments: int) -> int:
 
 
 def wait_for_addresses(found: Sockets, limit_s: float = ADDRESS_LIMIT_S) -> list[str]:
-    """Wait until this host has each connection's local address; those it has not in time."""
-    missing = sorted({local.address for local, _ in found.connections})
+    """Wait until this host has each local address; those it has not in time."""
+    missing = sorted(
+        {local.address for local, _ in found.connections}
+        | {listener.address for listener in found.listeners}
+    )
     end = time.monotonic() + limit_s
     while missing:
         missing = [address for address in missing if not _is_ours(address)]

@@ -57,8 +57,15 @@ def launch(artifacts: Path, digest: str, work: Path) -> None:
 
 
 def _addresses_are_there(sockets: tcp.Sockets, work: Path) -> bool:
-    """Whether its connections can be restored; if not, leave a note that says why not."""
+    """Whether its connections can be restored; if not, leave a note that says why not.
+
+    Raises RestoreFailed when nothing can be restored without that address.
+    """
     missing = tcp.wait_for_addresses(sockets)
+    if {listener.address for listener in sockets.listeners} & set(missing):
+        raise RestoreFailed(
+            "it listens on an address that this host no longer has", ", ".join(missing)
+        )
     if missing:
         closed = tcp.sentence(len(sockets.connections))
         (work / "note").write_text(

@@ -26,7 +26,7 @@ STRANDED = b"""\
 [Service]
 X-LiveUpdate=carry
 ExecStart=/usr/bin/python3 -c "import socket, time; \\
- a = socket.create_server(('192.0.2.7', 4712)); \\
+ a = socket.create_server(('', 4712)); \\
  b = socket.create_connection(('192.0.2.7', 4712)); c, _ = a.accept(); time.sleep(1e6)"
 """
 
