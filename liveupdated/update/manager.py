@@ -45,9 +45,9 @@ class Manager:
         failure.forget(step)
         async with _Status(self._bus, await self._unit_path(unit), progress):
             try:
-                result = await self._job("StartUnit", unit)
+                result = await self.job("StartUnit", unit)
             except asyncio.CancelledError:
-                await self._job("StopUnit", unit)
+                await self.job("StopUnit", unit)
                 raise
         if result != "done":
             # What failed is told by the job; the host is not degraded by it.
@@ -61,7 +61,8 @@ class Manager:
         [path] = await self.call("LoadUnit", "s", unit)
         return str(path)
 
-    async def _job(self, member: str, unit: str) -> str:
+    async def job(self, member: str, unit: str) -> str:
+        """Start a job by that method (`StartUnit`), wait until it is over; how it ended."""
         [job] = await self.call(member, "ss", unit, "replace")
         # The signal can be here before the reply is read.
         if job in self._results:

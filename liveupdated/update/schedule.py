@@ -43,13 +43,13 @@ async def set_schedule(manager: Manager, calendar: str) -> int:
     DROPIN.chmod(0o644)
     await manager.call("EnableUnitFiles", "asbb", [paths.UPDATE_TIMER], False, False)
     await manager.call("Reload")
-    await manager.call("RestartUnit", "ss", paths.UPDATE_TIMER, "replace")
+    await manager.job("RestartUnit", paths.UPDATE_TIMER)
     return await next_time(manager)
 
 
 async def unset_schedule(manager: Manager) -> None:
     """No update by itself any more."""
-    await manager.call("StopUnit", "ss", paths.UPDATE_TIMER, "replace")
+    await manager.job("StopUnit", paths.UPDATE_TIMER)
     await manager.call("DisableUnitFiles", "asb", [paths.UPDATE_TIMER], False)
     DROPIN.unlink(missing_ok=True)
     await manager.call("Reload")

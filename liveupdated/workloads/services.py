@@ -187,10 +187,14 @@ def _memory_bytes(pid: int) -> int:
 
 
 def hold_files(workload: Workload) -> dict[str, str]:
+    if workload.verdict is not Verdict.CARRIED:
+        return {}
     return {f"{workload.name}.d/{HOLD_DROPIN}": HOLD}
 
 
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
+    if workload.verdict is not Verdict.CARRIED:  # its loss was agreed to
+        return
     main, pids = _processes(workload)
     if found := criu.obstacles(main, pids):
         raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(found))
@@ -290,6 +294,8 @@ def commit(workload: Workload) -> None:
 
 
 def resume(workload: Workload, artifacts: Path) -> None:
+    if workload.verdict is not Verdict.CARRIED:
+        return
     cgroup = systemd.cgroup_path(workload.facts["cgroup"])
     main = workload.facts["main"]
     if cgroup.is_dir() and main in systemd.cgroup_pids(cgroup):
@@ -392,7 +398,7 @@ def restoring(name: str) -> Path:
 
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
     if not workload.saved:
-        return restart(workload)
+        return _afresh(workload, workload.reason)
     if workload.facts["start"]:
         unitfiles.start(workload.name, workload.facts["files"])
     try:
@@ -486,8 +492,11 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 
 
 def restart(workload: Workload) -> Result:
+    return _afresh(workload, "its memory is lost: the machine did not come by this jump")
+
+
+def _afresh(workload: Workload, lost: str) -> Result:
     """Memory is gone; boot starts the service by itself, or it is started like any other unit."""
-    lost = "its memory is lost: the machine did not come by this jump"
     if workload.facts["start"]:
         try:
             unitfiles.start(workload.name, workload.facts["files"])

@@ -30,6 +30,14 @@ ExecStart=/usr/bin/python3 -c "import socket, time; \\
  b = socket.create_connection(('192.0.2.7', 4712)); c, _ = a.accept(); time.sleep(1e6)"
 """
 
+# A device blocks; its loss is agreed to.
+DEVICE = b"""\
+[Service]
+X-LiveUpdate=carry
+StandardInput=file:/dev/kmsg
+ExecStart=/usr/bin/sleep infinity
+"""
+
 
 class Client:
     """A client outside the machine, with one connection that is asked something all the time."""
@@ -65,6 +73,7 @@ def test_connections_go_on(boot: Callable[..., Machine], installed: Path) -> Non
     vm.put(HERE / "pair", "/usr/local/bin/pair", 0o755)
     vm.put(PAIR, "/etc/systemd/system/pair.service")
     vm.put(STRANDED, "/etc/systemd/system/stranded.service")
+    vm.put(DEVICE, "/etc/systemd/system/device.service")
     furnish(vm)
     vm.run(f"ip address add {GONE}/32 dev lo; systemctl start pair stranded")
     vm.run("until ss -tn state established | grep -q 192.0.2.7; do sleep 0.2; done")
@@ -77,8 +86,9 @@ def test_connections_go_on(boot: Callable[..., Machine], installed: Path) -> Non
         assert "2 TCP connections carried too" in reasons["pair.service"]
         vm.run(["liveupdatectl", "rehearse"], timeout=JUMP_LIMIT_S)
         assert_going_on(vm, client, before)
+        vm.run("systemctl start device")
         first = vm.boot_id()
-        vm.start(["liveupdatectl", "update", "--yes"])
+        vm.start(["liveupdatectl", "update", "--yes", "--accept-loss", "device.service"])
         session = wait_finished(vm, first)
         assert session["state"] == "confirmed", session
         assert_going_on(vm, client, before)
@@ -86,6 +96,8 @@ def test_connections_go_on(boot: Callable[..., Machine], installed: Path) -> Non
         client.end()
     outcomes = {w["name"]: (w["outcome"], w["outcome_reason"]) for w in session["workloads"]}
     assert outcomes["redis-server.service"] == ("carried", "")
+    outcome, reason = outcomes["device.service"]
+    assert outcome == "restarted" and "agreed" in reason and "/dev/kmsg" in reason
     outcome, reason = outcomes["stranded.service"]
     assert outcome == "carried" and GONE in reason and "2 TCP connections closed" in reason
     assert vm.run(["nft", "list", "tables"]).stdout == ""
