@@ -114,7 +114,7 @@ def make_plan(
         blockers.append("there is no kernel to go to")
     elif not request.kernel and target.release == running:
         blockers.append(f"{running} runs already, and there is none that is newer")
-    if criu is False and carried_costs:
+    if criu is False and any(carried_costs):  # what costs no time is not memory
         blockers.append(
             f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
             "restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
