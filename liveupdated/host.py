@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from liveupdated import bootset, systemd
 from liveupdated.rules import R, Rule, deciding
@@ -44,6 +45,16 @@ class Host:
         return units
 
     @cached_property
+    def container_units(self) -> frozenset[str]:
+        """Units whose main process is the monitor of a container: the container is what somebody
+        would miss, and it is found as such."""
+        return frozenset(
+            name
+            for name, unit in self.units.items()
+            if unit.get("MainPID", "0") not in ("", "0") and _command(unit["MainPID"]) == "conmon"
+        )
+
+    @cached_property
     def boot(self) -> bootset.BootSet:
         """What a boot alone would start."""
         return bootset.boot_set(self.units, bootset.volatile_links(), bootset.bus_activated())
@@ -60,3 +71,10 @@ def _add_with_all_it_pulls_in(units: dict[str, systemd.Properties], wanted: list
             for other in bootset.names(unit, key)
         }
         wanted = sorted(pulled - units.keys())
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
