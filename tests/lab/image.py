@@ -25,7 +25,9 @@ PACKAGES = (
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
     "python3-click python3-rich python3-pefile kexec-tools criu "
     # workloads
-    "redis-server memcached"
+    "redis-server memcached "
+    # containers; crun loads libcriu at run time, without a dependency
+    "podman crun libcriu2 netavark aardvark-dns nftables catatonit busybox-static"
 )
 
 OPTIONS = (
