@@ -7,6 +7,7 @@ everybody who may send to us: what is a secret is in no property.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ async def _nobody(call: Call) -> None:
     raise StandardError("AccessDenied", f"nobody decides who may call {call.member}")
 
 
-class Exports:
+class Exports(ABC):
     """The objects of one connection."""
 
     def __init__(self) -> None:
@@ -113,10 +114,11 @@ class Exports:
         self.authorize: Authorize = _nobody
         """Asked before every method that is not of a standard interface; raises to refuse."""
 
+    @abstractmethod
     def send_signal(
         self, path: str, interface: str, member: str, signature: str, body: list[Any]
     ) -> None:
-        raise NotImplementedError
+        """Send it to everybody; without a connection nothing happens."""
 
     def export(self, path: str, interface: str, implementation: object) -> None:
         """Offer `implementation` at `path`.

@@ -344,7 +344,8 @@ def test_an_implementation_that_lacks_a_member_is_not_exported(
     class Half:
         id = "x"
 
-    exports = library["liveupdated.bus"].Exports()
+    base = library["liveupdated.bus"].Exports
+    exports = type("Silent", (base,), {"send_signal": lambda *_: None})()
     with pytest.raises(AttributeError):
         exports.export("/x", contract.KERNEL, Half())
     assert exports.objects == {}

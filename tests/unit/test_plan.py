@@ -50,6 +50,16 @@ def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
     assert measured([session]) == {}
 
 
+def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
+    def made(verdict: Verdict, criu: bool | None) -> tuple[str, ...]:
+        found = Found((workload("a", verdict, 1, 1),), GIB)
+        return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, criu=criu).blockers
+
+    assert "7.3 is built without what CRIU needs" in made(Verdict.CARRIED, False)[0]
+    assert made(Verdict.CARRIED, None) == made(Verdict.CARRIED, True) == ()
+    assert made(Verdict.RESTARTED, False) == ()
+
+
 def test_a_loss_nobody_agreed_to_blocks_and_names_the_workload() -> None:
     made = plan(workload("a", Verdict.LOST))
     assert made.blockers == ("services:a: because",)
