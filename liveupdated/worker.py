@@ -104,7 +104,14 @@ def _health() -> None:
     health.run(Store(), load_config())
 
 
+def _baseline() -> None:
+    from liveupdated.hoststate import baseline
+
+    baseline.take()
+
+
 STEPS = {
+    "baseline": _baseline,
     "plan": _plan,
     "stage": _stage,
     "unstage": _unstage,
