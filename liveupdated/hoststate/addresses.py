@@ -74,4 +74,5 @@ CATEGORY = Category(
     needs=("link", "sysctl"),
     after=links.NETWORK,
     settled=links.configured,
+    early=lambda key, value: not links.is_hardware(key.split(" ")[0]),
 )

@@ -44,8 +44,8 @@ class Category:
     """Units that may set, or reset, the same at boot."""
     settled: Callable[[], bool] = lambda: True
     """Whether those units have done their part, once they are up."""
-    early: bool = True
-    """Whether it can be put back before the boot goes on."""
+    early: Callable[[str, str], bool] = lambda key, value: True
+    """Whether it is put back before the boot goes on, too."""
     content: Callable[[str, str], str] = lambda key, value: ""
     """The folder whose files go along, where it has one."""
 

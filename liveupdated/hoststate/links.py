@@ -116,6 +116,12 @@ def put(key: str, value: str) -> None:
         run([*command, "up" if setting["up"] else "down"])
 
 
+def is_hardware(name: str) -> bool:
+    """Whether a device is behind the link: what sets up the network at boot comes first there, as
+    the first address of a network is the one that is shown to others (ip-address(8), primary)."""
+    return (NET / name / "device").exists()
+
+
 def configured() -> bool:
     """Whether systemd-networkd, where it runs, is through with every link that is its own: it
     drops what it finds there when it sets one up (ManageForeignRoutes= of networkd.conf(5))."""

@@ -164,6 +164,6 @@ CATEGORY = Category(
     obstacle=obstacle,
     provides=lambda key, value: [f"path:{key}"],
     after=("local-fs.target",),
-    early=False,
+    early=lambda key, value: False,
     content=content,
 )

@@ -51,4 +51,5 @@ CATEGORY = Category(
     needs=("address",),
     after=links.NETWORK,
     settled=links.configured,
+    early=lambda key, value: not links.is_hardware(_after(key.split(), "dev")),
 )

@@ -57,5 +57,5 @@ CATEGORY = Category(
     obstacle=obstacle,
     needs=("mount",),
     after=("swap.target",),
-    early=False,
+    early=lambda key, value: False,
 )

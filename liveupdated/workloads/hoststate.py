@@ -157,10 +157,12 @@ def prepare(workload: Workload, artifacts: Path) -> None:
     """What stands on nothing else is back before the boot goes on; `restore` looks again, once the
     boot's own units had their say."""
     category = CATEGORIES.get(workload.name)
-    if not workload.saved or category is None or not category.early:
+    if not workload.saved or category is None:
         return
     try:
-        left = putback.attempt(category, _load(workload))
+        state = _load(workload)
+        early = {key: value for key, value in state.items() if category.early(key, value)}
+        left = putback.attempt(category, early) if early else {}
     except Exception as error:  # `restore` finds the same, and has somebody to tell
         left = {category.title: str(error)}
     for key, why in left.items():

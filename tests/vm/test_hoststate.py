@@ -47,7 +47,7 @@ cat /sys/module/brd/parameters/rd_size
 ip -o -d link show dummy7 | grep -o 'mtu 1400.*master br7.*02:00:00:00:00:07'
 ip -o -d link show br7 | grep -o 'stp_state 1'
 ip -o -4 address show scope global | tr -s ' ' | cut -d ' ' -f 2- | sort
-ip route show
+ip route show | sed 's/ linkdown//'
 ip rule show
 nft list ruleset
 grep -E ' (/mnt/|/run/memory)' /proc/self/mounts
