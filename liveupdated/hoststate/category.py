@@ -14,6 +14,9 @@ from liveupdated.errors import ServiceError
 Snapshot = dict[str, str]
 """A thing's name, as its own tool says it, to its setting."""
 
+UNREADABLE = "(not readable)"
+"""The setting of something that only a greater privilege could read: the baseline's sandbox is
+narrower than that of the save."""
 COMMAND_LIMIT_S = 60.0
 
 
@@ -59,7 +62,11 @@ def differing(category: Category, before: Snapshot, now: Snapshot) -> Snapshot:
     def was(key: str) -> str | None:
         return before[key] if key in before else category.default(key, now)
 
-    found = [(key, value) for key, value in now.items() if value != was(key)]
+    found = [
+        (key, value)
+        for key, value in now.items()
+        if value != was(key) and UNREADABLE not in (value, before.get(key))
+    ]
     return dict(sorted(found, key=lambda each: (each[0] not in before, each[0])))
 
 

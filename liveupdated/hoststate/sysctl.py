@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from liveupdated.hoststate import managers
-from liveupdated.hoststate.category import Category, Snapshot
+from liveupdated.hoststate.category import UNREADABLE, Category, Snapshot
 
 ROOT = Path("/proc/sys")
 
@@ -66,6 +66,8 @@ def _read(file: str) -> str | None:
             return None
         with open(file, encoding="utf-8") as opened:
             return opened.read().strip()
+    except PermissionError:
+        return UNREADABLE  # AppArmor's, and those of the BPF compiler
     except (OSError, UnicodeDecodeError):
         return None  # gone with its link, or not set (stable_secret of ip-sysctl.rst)
 

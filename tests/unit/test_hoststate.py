@@ -11,7 +11,7 @@ from liveupdated import paths
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed
 from liveupdated.host import Host
 from liveupdated.hoststate import CATEGORIES, baseline, contents, mounts, putback, rules, sysctl
-from liveupdated.hoststate.category import Category, Snapshot, differing, missing
+from liveupdated.hoststate.category import UNREADABLE, Category, Snapshot, differing, missing
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import hoststate
 
@@ -86,6 +86,11 @@ def test_changed_comes_before_new_and_gone_is_no_difference() -> None:
         "b": "1",
         "c": "1",
     }
+
+
+def test_what_the_baseline_could_not_read_is_not_compared() -> None:
+    category = Things({}).category()
+    assert differing(category, {"a": UNREADABLE, "b": "1"}, {"a": "1", "b": UNREADABLE}) == {}
 
 
 def test_nothing_changed_is_nothing_to_tell(things: Things) -> None:
