@@ -41,6 +41,8 @@ class Category:
     """Why it cannot be put back, or nothing."""
     provides: Callable[[str, str], list[str]] = lambda key, value: []
     """What others may need of it (`liveupdated.session.Workload.provides`)."""
+    unheard_of: Callable[[str], bool] = lambda key: False
+    """Whether this kernel has no such thing at all; asked of what nobody is known to have set."""
     needs: tuple[str, ...] = ()
     """Categories that have to be back before."""
     after: tuple[str, ...] = ()

@@ -88,6 +88,12 @@ def _default(key: str, now: Snapshot) -> str | None:
     return now.get("/".join(parts).translate(_SWAPPED))
 
 
+def unheard_of(key: str) -> bool:
+    """The group is there, and it is not: another kernel's module brought others along."""
+    file = ROOT / key.translate(_SWAPPED)
+    return file.parent.is_dir() and not file.exists()
+
+
 def put(key: str, value: str) -> None:
     (ROOT / key.translate(_SWAPPED)).write_text(f"{value}\n")
 
@@ -99,6 +105,7 @@ CATEGORY = Category(
     put=put,
     look=look,
     default=_default,
+    unheard_of=unheard_of,
     needs=("module", "link", "hugepages"),
     after=("systemd-sysctl.service",),
 )

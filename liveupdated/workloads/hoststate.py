@@ -120,12 +120,13 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
             raise LiveUpdateError("what this boot has set is not known any more")
         category = CATEGORIES[workload.name]
         state = _possible(category, _changed(category, noted))
+        new = sorted(state.keys() - noted.snapshots[category.name].keys())
         packed: dict[str, Json] = {}
         for number, (key, value) in enumerate(state.items()):
             if folder := category.content(key, value):
                 archive = artifacts / f"{number}.tar"
                 packed[folder] = [str(archive), contents.pack(folder, archive)]
-        data = json.dumps(state).encode()
+        data = json.dumps({"state": state, "new": new}).encode()
         write_durably(artifacts / STATE, data)
     except (LiveUpdateError, OSError, ValueError) as error:
         raise SaveFailed(
@@ -186,6 +187,7 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
 
 
 def _load(workload: Workload) -> Snapshot:
+    """What was saved, without what was only there because the other kernel had it."""
     saved: dict[str, Json] = workload.saved or {}
     try:
         data = Path(saved["file"]).read_bytes()
@@ -197,8 +199,13 @@ def _load(workload: Workload) -> Snapshot:
         raise RestoreFailed(
             f"the saved {workload.name} state was altered", "its digest does not fit"
         )
-    state: Snapshot = json.loads(data)
-    return state
+    read = json.loads(data)
+    category, state = CATEGORIES[workload.name], read["state"]
+    return {
+        key: value
+        for key, value in state.items()
+        if not (key in read["new"] and category.unheard_of(key))
+    }
 
 
 def restart(workload: Workload) -> Result:

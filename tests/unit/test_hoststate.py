@@ -175,6 +175,20 @@ def test_what_cannot_be_put_back_is_named_and_the_rest_is_back(
     assert things.now == {"good": "1", "late": "1"}
 
 
+def test_only_what_was_changed_is_missed_where_the_kernel_has_it_no_more(
+    things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(things)
+    things.now |= {"boot": "2", "new": "1"}
+    workload = saved(tmp_path)
+    boot(things, {})
+    things.refused = ("boot", "new")
+    older = dataclasses.replace(CATEGORIES["things"], unheard_of=lambda key: True)
+    monkeypatch.setitem(CATEGORIES, "things", older)
+    result = hoststate.restore(workload, tmp_path, lambda name: None)
+    assert result.reason == "not as it was: boot: boot is refused"
+
+
 def test_what_changes_back_by_itself_is_named(things: Things, tmp_path: Path) -> None:
     note(things)
     things.now["boot"] = "2"
