@@ -25,7 +25,7 @@ PACKAGES = (
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
     "python3-click python3-rich python3-pefile kexec-tools criu nftables "
     # workloads
-    "redis-server memcached"
+    "redis-server memcached qemu-system-x86"
 )
 
 OPTIONS = (

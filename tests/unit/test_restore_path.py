@@ -10,11 +10,13 @@ import pytest
 REPO = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("module", ["restore", "generator", "launch"])
+@pytest.mark.parametrize(
+    "module", ["update.restore", "update.generator", "update.launch", "qemu.launch"]
+)
 def test_the_restore_path_loads_nothing_but_the_standard_library(module: str) -> None:
     code = (
         "import sys; sys.path.append(sys.argv[1])\n"
-        f"import liveupdated.update.{module}\n"
+        f"import liveupdated.{module}\n"
         "from liveupdated import workloads\n"
         "for name in workloads.names(): workloads.kind(name)\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Restores that systemd itself does: a unit whose start is, this once, the restore of what it was.
+
+A drop-in makes it so.  What runs in the unit then tells how it goes by files in a folder of its own
+below `paths.RESTORING`: `running` or `failed` in the end, and `error` in words.  When that start
+fails, systemd's own automatic restart starts the unit afresh, from its own definition, which by
+then is back.
+
+Standard library only: the restore worker reads this on the blackout's clock.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from liveupdated import paths, systemd, unitfiles
+from liveupdated.errors import ServiceError
+from liveupdated.session import Outcome
+
+DROPIN = "90-liveupdated-restore.conf"
+START_LIMIT_S = 180
+RUNNING_LIMIT_S = 400.0
+POLL_S = 0.05
+
+AFRESH = """\
+# If it fails: start afresh without telling the dependents.  By then the restore worker has had this
+# file taken away, so the restart is the unit's own.
+Restart=on-failure
+RestartMode=direct
+RestartSec=10s
+"""
+
+Why = Callable[[Path], str]
+"""What the kind can find out, in the unit's folder, about a failure; beside `error`."""
+
+
+def folder(name: str) -> Path:
+    """Where the restore of this unit tells how it goes."""
+    return paths.RESTORING / name
+
+
+def prepare(name: str) -> None:
+    """Make that folder, empty."""
+    shutil.rmtree(folder(name), ignore_errors=True)
+    folder(name).mkdir(mode=0o700, parents=True)
+
+
+def tried(name: str) -> bool:
+    """Whether the restore has had its try: the unit is its own again."""
+    return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
+
+
+def watch(name: str, why: Why) -> tuple[Outcome, str]:
+    """Wait until systemd has started the unit as it was, or afresh after a failure; and why."""
+    if _wait(name):
+        return Outcome.CARRIED, read_text(folder(name) / "note")
+    cause = _cause(name, why)
+    (folder(name) / "failed").touch()  # where it was the limit that ended the wait
+    systemd.reload()  # the generator leaves out what failed: the definition is the unit's own
+    fresh = wait_active(name)
+    reason = f"its checkpoint could not be restored ({cause}); "
+    if fresh:
+        return Outcome.RESTARTED, reason + "started afresh, its memory is lost"
+    return Outcome.FAILED, reason + "and it did not start afresh either"
+
+
+def in_place(
+    name: str, dropins: Mapping[str, str], unit_files: Mapping[str, str], why: Why
+) -> None:
+    """The same in the boot of the save, after `prepare`.
+
+    Raises ServiceError; then the unit started afresh.
+    """
+    paths.CLAIMED.touch(mode=0o600)
+    files = {f"{systemd.RUNTIME_UNITS}/{path}": text for path, text in dropins.items()}
+    systemd.write_files(files)
+    try:
+        systemd.reload()
+        unitfiles.start(name, unit_files)
+        came = _wait(name)
+    finally:
+        systemd.remove_files(files)
+        systemd.reload()
+    if not came:
+        wait_active(name)
+        raise ServiceError(f"{name} could not be resumed", _cause(name, why))
+
+
+def _wait(name: str) -> bool:
+    end = time.monotonic() + RUNNING_LIMIT_S
+    while time.monotonic() < end and not (folder(name) / "failed").exists():
+        if (folder(name) / "running").exists():
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _cause(name: str, why: Why) -> str:
+    return read_text(folder(name) / "error") or why(folder(name)) or "no error was told"
+
+
+def wait_active(name: str) -> bool:
+    """Wait until the unit runs, and start it when it stands still; whether it does."""
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end:
+        unit = systemd.show_one(name, "ActiveState", "SubState")
+        if unit.get("ActiveState") == "active":
+            return True
+        if unit.get("ActiveState") in ("failed", "inactive"):
+            try:
+                systemd.systemctl("reset-failed", "--", name)
+                systemd.start(name)
+            except ServiceError:
+                return False
+        time.sleep(0.2)
+    return False
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that may not be there."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
