@@ -23,9 +23,11 @@ PACKAGES = (
     "kmod linux-image-cloud-amd64 zstd less socat qemu-guest-agent "
     # what the package under test depends on
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
-    "python3-click python3-rich python3-pefile kexec-tools criu nftables "
+    "python3-click python3-rich python3-pefile kexec-tools criu "
     # workloads
-    "redis-server memcached qemu-system-x86"
+    "redis-server memcached qemu-system-x86 "
+    # containers; crun loads libcriu at run time, without a dependency
+    "podman crun libcriu2 netavark aardvark-dns catatonit busybox-static"
 )
 
 OPTIONS = (
