@@ -28,6 +28,9 @@ DUMP_LIMIT_S = 300.0
 HOST_PID = 1
 """A process that is in the namespaces of the host."""
 
+KERNEL = "kernel:criu"
+"""Among a workload's needs: a kernel that was built with what CRIU needs."""
+
 COMMON = [
     "-v4",
     "--file-locks",

@@ -31,7 +31,9 @@ class Host:
     rules: list[Rule]
     spoken_for: set[str] = field(default_factory=set)
     """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
-    names, and the last, `units`, leaves these out."""
+    names, and `units`, which comes after all that do, leaves these out."""
+    spoken_for_pids: set[int] = field(default_factory=set)
+    """The same for processes: whoever speaks for one adds it, and leaves out what is here."""
 
     def rule(self, kind: type[R], name: str) -> R | None:
         """The rule of that kind that decides about `name`."""

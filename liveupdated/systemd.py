@@ -5,7 +5,6 @@ The daemon, which must not block, talks D-Bus instead (`liveupdated.bus`).
 """
 
 import contextlib
-import errno
 import os
 import socket
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 from liveupdated.errors import ServiceError
 
 TIMEOUT_S = 120.0
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 RUN = Path("/run")
 RUNTIME_UNITS = "systemd/system"
 """Below RUN: unit files of this boot (systemd.unit(5))."""
@@ -100,34 +98,6 @@ def remove_files(files: Iterable[str]) -> None:
         if file.parent.name.endswith(".d"):
             with contextlib.suppress(OSError):
                 file.parent.rmdir()
-
-
-def cgroup_path(control_group: str) -> Path:
-    """The folder of a unit's `ControlGroup` property.  Raises ServiceError when it has none."""
-    if not control_group.startswith("/") or control_group == "/":
-        raise ServiceError(f"no cgroup: {control_group!r}")
-    return CGROUP_ROOT / control_group[1:]
-
-
-def read_cgroup(file: Path) -> str:
-    """The text of a cgroup's interface file.  Raises FileNotFoundError when the cgroup is gone."""
-    try:
-        return file.read_text()
-    except OSError as error:
-        if error.errno == errno.ENODEV:  # kernfs: removed after we opened it
-            raise FileNotFoundError(error.errno, "the cgroup is gone", str(file)) from error
-        raise
-
-
-def cgroup_pids(cgroup: Path) -> list[int]:
-    """All processes in the cgroup and below it."""
-    pids: list[int] = []
-    for folder, _, _ in os.walk(cgroup):
-        try:
-            pids.extend(int(pid) for pid in read_cgroup(Path(folder, "cgroup.procs")).split())
-        except FileNotFoundError:
-            continue
-    return pids
 
 
 def notify(message: str) -> None:

@@ -18,7 +18,10 @@ from liveupdated import paths, systemd, unitfiles
 from liveupdated.errors import ServiceError
 from liveupdated.session import Outcome
 
-DROPIN = "90-liveupdated-restore.conf"
+# systemd reads drop-ins in the order of their names, whatever their folder: ours must be the last,
+# after the override.conf of `systemctl edit`.
+HOLD_DROPIN = "zzzz-liveupdated-hold.conf"
+DROPIN = "zzzz-liveupdated-restore.conf"
 START_LIMIT_S = 180
 RUNNING_LIMIT_S = 400.0
 POLL_S = 0.05
@@ -98,6 +101,20 @@ def _wait(name: str) -> bool:
 
 def _cause(name: str, why: Why) -> str:
     return read_text(folder(name) / "error") or why(folder(name)) or "no error was told"
+
+
+def afresh(
+    name: str, start: bool, unit_files: Mapping[str, str], reason: str
+) -> tuple[Outcome, str]:
+    """Memory is gone, for `reason`: boot starts the unit, or with `start` we do."""
+    try:
+        if start:
+            unitfiles.start(name, unit_files)
+    except ServiceError as error:
+        return Outcome.FAILED, f"{reason}; {error}"
+    if wait_active(name):
+        return Outcome.RESTARTED, reason
+    return Outcome.FAILED, f"{reason}, and it does not start"
 
 
 def wait_active(name: str) -> bool:

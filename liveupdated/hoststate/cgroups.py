@@ -10,9 +10,9 @@ import re
 import stat
 from pathlib import Path
 
+from liveupdated.cgroup import ROOT
 from liveupdated.hoststate import managers
 from liveupdated.hoststate.category import Category, Snapshot
-from liveupdated.systemd import CGROUP_ROOT
 
 UNIT = re.compile(r".+\.(slice|service|scope|socket|mount|swap|automount)")
 # Orders and counters, not settings (cgroup-v2.rst): what they show is not what was written.
@@ -26,8 +26,8 @@ TYPE = "cgroup.type"
 def snapshot() -> Snapshot:
     """By path below the root of the hierarchy; the setting is JSON, file to text."""
     found: Snapshot = {}
-    for folder, folders, files in os.walk(CGROUP_ROOT):
-        path = os.path.relpath(folder, CGROUP_ROOT)
+    for folder, folders, files in os.walk(ROOT):
+        path = os.path.relpath(folder, ROOT)
         name = os.path.basename(path)
         if path == "." or name.endswith(".slice"):
             continue
@@ -53,7 +53,7 @@ def _settings(folder: str, files: list[str]) -> dict[str, str]:
 
 def put(key: str, value: str) -> None:
     settings: dict[str, str] = json.loads(value)
-    folder = CGROUP_ROOT / key
+    folder = ROOT / key
     wanted = {name.partition(".")[0] for name in settings} - {"cgroup"}
     _enable(folder.parent, wanted)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -23,18 +23,15 @@ import shutil
 import signal
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from liveupdated import criu, podman, systemd
+from liveupdated import cgroup, criu, podman
 from liveupdated.errors import SaveFailed, ServiceError
 from liveupdated.session import Json, sync_folder
 
 CRUN_STATUS = Path("/run/crun")
-FREEZE_LIMIT_S = 10.0
-KILL_LIMIT_S = 30.0
 DUMP_LIMIT_S = 300
 CHECKPOINT = "checkpoint"
 """Below the bundle, and in an export: CRIU's images."""
@@ -57,30 +54,15 @@ def cgroup_of(container_id: str) -> Path:
     """The cgroup that crun freezes and kills the container by.  Raises ServiceError."""
     try:
         status = json.loads((CRUN_STATUS / container_id / "status").read_bytes())
-        return systemd.cgroup_path(status["cgroup-path"])
+        return cgroup.folder(status["cgroup-path"])
     except (OSError, ValueError, KeyError) as error:
         raise ServiceError("crun does not tell the container's cgroup", str(error)) from error
 
 
-def memory_bytes(cgroup: Path) -> int:
+def memory_bytes(group: Path) -> int:
     """What CRIU will write: memory that no file backs (cgroup-v2.rst, memory.stat)."""
-    fields = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     return int(fields["anon"]) + int(fields["shmem"])
-
-
-def freeze(cgroup: Path, limit_s: float = FREEZE_LIMIT_S) -> None:
-    """Raises SaveFailed when it does not get there in time."""
-    (cgroup / "cgroup.freeze").write_text("1")
-    end = time.monotonic() + limit_s
-    while "frozen 1" not in systemd.read_cgroup(cgroup / "cgroup.events").splitlines():
-        if time.monotonic() > end:
-            raise SaveFailed(f"{cgroup} cannot be frozen", f"not within {limit_s:.0f} s")
-        time.sleep(0.01)
-
-
-def thaw(cgroup: Path) -> None:
-    with suppress(FileNotFoundError):
-        (cgroup / "cgroup.freeze").write_text("0")
 
 
 def shut_network(pid: int) -> None:
@@ -135,18 +117,12 @@ def discard(bundle: Path) -> None:
         (bundle / name).unlink(missing_ok=True)
 
 
-def end(cgroup: Path, conmon: int) -> None:
+def end(group: Path, conmon: int) -> None:
     """Kill the frozen container without its monitor's noticing.  Raises SaveFailed."""
     with suppress(ProcessLookupError, FileNotFoundError):
         if Path(f"/proc/{conmon}/comm").read_text().strip() == "conmon":
             os.kill(conmon, signal.SIGKILL)
-    with suppress(FileNotFoundError):
-        (cgroup / "cgroup.kill").write_text("1")
-        limit = time.monotonic() + KILL_LIMIT_S
-        while "populated 0" not in systemd.read_cgroup(cgroup / "cgroup.events").splitlines():
-            if time.monotonic() > limit:
-                raise SaveFailed(f"{cgroup} does not get empty", f"after {KILL_LIMIT_S:.0f} s")
-            time.sleep(0.01)
+    cgroup.kill(group)
 
 
 # --- what was saved, and whether it still is that ---

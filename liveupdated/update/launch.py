@@ -6,16 +6,13 @@ that the session was claimed and the images are those that were saved, puts the 
 files back, opens what CRIU wants handed in, and becomes criu.  Standard library only.
 """
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import criu, paths, tcp
+from liveupdated import checkpoint, criu, paths, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed
-from liveupdated.workloads.services import fingerprint
 
 
 def main() -> int:
@@ -33,22 +30,17 @@ def launch(artifacts: Path, digest: str, work: Path) -> None:
     """Become criu.  Raises RestoreFailed when what was saved is not what is there."""
     if not paths.CLAIMED.exists():
         raise RestoreFailed("no session was claimed in this boot")
-    data = (artifacts / "launch.json").read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise RestoreFailed("its checkpoint was altered", "launch.json is not as it was saved")
-    saved = json.loads(data)
-    for name, expected in saved["files"].items():
-        path = artifacts / name
-        if not path.is_file() or fingerprint(path) != expected:
-            raise RestoreFailed("its checkpoint was altered", f"{name} is not as it was saved")
+    saved = checkpoint.read_launch(artifacts, digest)
     if saved["volatile"]:
-        command = ["tar", "--extract", f"--file={artifacts / 'volatile.tar'}", "--directory=/"]
+        command = ["tar", "--extract", f"--file={artifacts / checkpoint.VOLATILE}", "--directory=/"]
         command += ["--same-owner", "--same-permissions", "--numeric-owner", "--xattrs"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     outside = [criu.External(**external) for external in saved["outside"]]
     fds = {external.inherit: _open(external) for external in outside}
     keep_tcp = _addresses_are_there(tcp.from_json(saved["tcp"]), work)
-    command = criu.restore_command(artifacts / "images", work, outside, fds, keep_tcp=keep_tcp)
+    command = criu.restore_command(
+        artifacts / checkpoint.IMAGES, work, outside, fds, keep_tcp=keep_tcp
+    )
     if saved["uts"]:
         # ProtectHostname= made one; it is not set for the launcher because its seccomp filter
         # would bind criu.

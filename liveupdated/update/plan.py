@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from liveupdated import paths, workloads
+from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
 from liveupdated.host import Host
 from liveupdated.rules import load_rules
@@ -139,7 +140,7 @@ def make_plan(
             f"{running} runs already, and there is none that is newer "
             f"(to jump into it again, ask for kernel {target.id})"
         )
-    if criu is False and carried_costs:
+    if criu is False and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
         blockers.append(
             f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
             "restore memory (CONFIG_CHECKPOINT_RESTORE and others)"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import paths, podman, systemd, unitfiles
+from liveupdated import cgroup, criu, paths, podman, systemd, unitfiles, unitrestore
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.podman import checkpoint, launch, obstacles
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 KIND = "containers"
-HOLD_DROPIN = "90-liveupdated-hold.conf"
-RESTORE_DROPIN = "90-liveupdated-restore.conf"
 LAUNCHER = paths.LIBEXEC / "restore-container"
 START_LIMIT_S = 200
 RUNNING_LIMIT_S = 400.0
@@ -83,6 +81,7 @@ def find(host: "Host") -> Iterable[Workload]:
     }
     # A unit that starts a pod makes all of it anew (podman-systemd.unit(5), .pod and .kube).
     made = {each["Id"]: owners[each["Id"]] for each in running if owners[each["Id"]]}
+    host.spoken_for.update(made.values())
     return [_judge(host, each, owners, made, missing) for each in running]
 
 
@@ -105,7 +104,7 @@ def _judge(
         reason="",
         source=rule.source if rule else "",
         provides=[f"container:{container['Id']}", *([f"unit:{unit}"] if unit else [])],
-        needs=sorted({f"container:{other}" for other in joins.values()}),
+        needs=sorted({criu.KERNEL, *(f"container:{other}" for other in joins.values())}),
         facts=_facts(host, container, unit, pod_unit, joins),
     )
     if rule and rule.carry == "no":
@@ -181,7 +180,7 @@ def hold_files(workload: Workload) -> dict[str, str]:
     unit = workload.facts.get("unit")
     if not unit or workload.verdict is not Verdict.CARRIED:
         return {}
-    return {f"{unit}.d/{HOLD_DROPIN}": HOLD}
+    return {f"{unit}.d/{unitrestore.HOLD_DROPIN}": HOLD}
 
 
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
@@ -192,19 +191,19 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         workload.saved = {"launch": _write_launch(artifacts, facts, "")}
         return
     bundle, export = Path(facts["bundle"]), _export(workload, artifacts)
-    cgroup = checkpoint.cgroup_of(facts["id"])
+    group = checkpoint.cgroup_of(facts["id"])
     mark(FROZEN)
     try:
-        checkpoint.freeze(cgroup)
+        cgroup.freeze(group)
         checkpoint.shut_network(facts["pid"])
         checkpoint.dump(facts["id"], bundle, export)
         seal = checkpoint.seal(bundle, export)
         workload.bytes = checkpoint.size(bundle, export)
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
-        _unfreeze(workload, cgroup)
+        _unfreeze(workload, group)
         detail = f"{error.what}: {error.why}" if isinstance(error, LiveUpdateError) else str(error)
         raise SaveFailed(f"{workload.name} could not be checkpointed", detail) from error
-    workload.saved = {"cgroup": str(cgroup), "launch": _write_launch(artifacts, facts, seal)}
+    workload.saved = {"cgroup": str(group), "launch": _write_launch(artifacts, facts, seal)}
     mark(SAVED)
 
 
@@ -217,12 +216,13 @@ def _write_launch(artifacts: Path, facts: dict[str, Json], seal: str) -> str:
     return launch.write(artifacts, {**{key: facts[key] for key in keys}, "seal": seal})
 
 
-def _unfreeze(workload: Workload, cgroup: Path) -> None:
+def _unfreeze(workload: Workload, group: Path) -> None:
     """Let it run on, and leave nothing of the checkpoint behind."""
     try:
         checkpoint.open_network(workload.facts["pid"])
     finally:
-        checkpoint.thaw(cgroup)
+        with contextlib.suppress(FileNotFoundError):
+            cgroup.thaw(group)
         checkpoint.discard(Path(workload.facts["bundle"]))
 
 
@@ -299,7 +299,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
         }
     if workload.verdict is not Verdict.CARRIED:
         return {}
-    return {f"{facts['unit']}.d/{RESTORE_DROPIN}": _dropin_text(command, work)}
+    return {f"{facts['unit']}.d/{unitrestore.DROPIN}": _dropin_text(command, work)}
 
 
 def _unit_text(workload: Workload, command: str) -> str:
@@ -337,12 +337,7 @@ ExecStart=
 ExecStart={command}
 ExecStartPost=
 ExecStopPost=/usr/bin/touch {work}/failed
-# If it fails: start afresh without telling the dependents.  By then the restore worker has had this
-# file taken away, so the restart is the service's own.
-Restart=on-failure
-RestartMode=direct
-RestartSec=10s
-TimeoutStartSec={START_LIMIT_S}
+{unitrestore.AFRESH}TimeoutStartSec={START_LIMIT_S}
 """
 
 

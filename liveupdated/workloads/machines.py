@@ -6,15 +6,12 @@ makes the unit's start that of the same QEMU waiting for that state, this once, 
 (`liveupdated.qemu.launch`) has it loaded.  RAM in files that outlive the boot stays in them.
 """
 
-import os
-import signal
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import paths, systemd, unitfiles, unitrestore
+from liveupdated import cgroup, paths, systemd, unitfiles, unitrestore
 from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.qemu import cmdline, files, guest, launch, process, qmp, snapshot
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from liveupdated.host import Host
 
 KIND = "machines"
-HOLD_DROPIN = "90-liveupdated-hold.conf"
-KILL_LIMIT_S = 30.0
 
 # Rough figures for a prediction before the first rehearsal: QEMU's start, and RAM written once and
 # read once by a disk of 200 MB/s.
@@ -163,7 +158,7 @@ def _unit_obstacles(name: str, unit: systemd.Properties, main: int) -> list[str]
 
 
 def _pids(control_group: str) -> list[int]:
-    return systemd.cgroup_pids(systemd.cgroup_path(control_group))
+    return cgroup.pids(cgroup.folder(control_group))
 
 
 def _monitor(pid: int, argv: list[str]) -> qmp.Monitor:
@@ -177,7 +172,7 @@ def _monitor(pid: int, argv: list[str]) -> qmp.Monitor:
 def hold_files(workload: Workload) -> dict[str, str]:
     if workload.verdict is not Verdict.CARRIED:
         return {}
-    return {f"{workload.name}.d/{HOLD_DROPIN}": HOLD}
+    return {f"{workload.name}.d/{unitrestore.HOLD_DROPIN}": HOLD}
 
 
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
@@ -224,14 +219,8 @@ def _record(workload: Workload, artifacts: Path, argv: list[str], seen: guest.Lo
 
 def commit(workload: Workload) -> None:
     """Kill QEMU: since the save it has closed its images and has nothing more to do."""
-    if workload.facts["main"] not in _members(workload):
-        return
-    os.kill(workload.facts["main"], signal.SIGKILL)
-    end = time.monotonic() + KILL_LIMIT_S
-    while workload.facts["main"] in _members(workload):
-        if time.monotonic() > end:
-            raise SaveFailed(f"{workload.name} does not end", f"after {KILL_LIMIT_S:.0f} s")
-        time.sleep(0.01)
+    if workload.facts["main"] in _members(workload):
+        cgroup.kill(cgroup.folder(workload.facts["cgroup"]))
 
 
 def _members(workload: Workload) -> list[int]:
@@ -308,14 +297,8 @@ def restart(workload: Workload) -> Result:
 
 
 def _afresh(workload: Workload, reason: str) -> Result:
-    try:
-        if workload.facts["start"]:
-            unitfiles.start(workload.name, workload.facts["files"])
-    except ServiceError as error:
-        return Result(Outcome.FAILED, f"{reason}; {error}")
-    if unitrestore.wait_active(workload.name):
-        return Result(Outcome.RESTARTED, reason)
-    return Result(Outcome.FAILED, f"{reason}, and it does not start")
+    facts = workload.facts
+    return Result(*unitrestore.afresh(workload.name, facts["start"], facts["files"], reason))
 
 
 def settle() -> None:

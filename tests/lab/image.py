@@ -27,7 +27,9 @@ PACKAGES = (
     # workloads
     "redis-server memcached qemu-system-x86 "
     # containers; crun loads libcriu at run time, without a dependency
-    "podman crun libcriu2 netavark aardvark-dns catatonit busybox-static"
+    "podman crun libcriu2 netavark aardvark-dns catatonit busybox-static docker.io "
+    "libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu "
+    "dpdk postgresql nginx-light tmux screen vim-tiny at cron dbus-user-session"
 )
 
 OPTIONS = (

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The plan: losses are agreed to, or they block."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveupdated.criu import KERNEL
 from liveupdated.session import Mark, State, Verdict, Workload, new_session
 from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
 from liveupdated.update.plan import SPACE_RESERVE, Cost, Found, Plan, make_plan, measured
@@ -52,7 +54,8 @@ def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
 
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
     def made(verdict: Verdict, criu: bool | None) -> tuple[str, ...]:
-        found = Found((workload("a", verdict, 1, 1),), GIB)
+        by_criu = dataclasses.replace(workload("a", verdict, 1, 1), needs=[KERNEL])
+        found = Found((by_criu, workload("other", Verdict.CARRIED)), GIB)
         return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, criu=criu).blockers
 
     assert "7.3 is built without what CRIU needs" in made(Verdict.CARRIED, False)[0]

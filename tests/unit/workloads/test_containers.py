@@ -91,7 +91,7 @@ def test_what_nothing_makes_anew_is_lost() -> None:
 
 def test_a_member_needs_the_one_whose_namespaces_it_shares() -> None:
     workload = judged(container(NetworkMode=f"container:{INFRA}"))
-    assert workload.needs == [f"container:{INFRA}"]
+    assert f"container:{INFRA}" in workload.needs
     assert workload.facts["joins"] == {"network": INFRA}
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""systemd as the workers see it: what needs no systemd."""
+"""Control groups: what can be provoked without one."""
 
 import errno
 from pathlib import Path
 
 import pytest
 
-from liveupdated import systemd
+from liveupdated import cgroup
 
 
 def test_cgroup_that_goes_between_open_and_read(
@@ -20,5 +20,5 @@ def test_cgroup_that_goes_between_open_and_read(
     (tmp_path / "cgroup.procs").touch()
     monkeypatch.setattr(Path, "read_text", read_text)
     with pytest.raises(FileNotFoundError, match="gone"):
-        systemd.read_cgroup(tmp_path / "cgroup.events")
-    assert systemd.cgroup_pids(tmp_path) == []
+        cgroup.read(tmp_path / "cgroup.events")
+    assert cgroup.pids(tmp_path) == []

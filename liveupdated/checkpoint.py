@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The checkpoint of a process tree that has a cgroup to itself: taken, undone, ended, vouched for.
+
+The cgroup is frozen, dumped by CRIU as it is, and stays frozen until it is killed or thawed.
+Meanwhile its TCP connections are kept from the network (`liveupdated.tcp`).
+
+Standard library only: the launcher reads this on the blackout's clock.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from liveupdated import cgroup, criu, tcp
+from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed
+from liveupdated.session import Json, write_durably
+
+IMAGES = "images"
+LAUNCH = "launch.json"
+VOLATILE = "volatile.tar"
+
+# Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
+# written once and read once by a disk of 200 MB/s.
+FIXED_COST_US = 1_500_000
+BYTES_PER_US = 100
+
+
+def memory_bytes(pids: Sequence[int]) -> int:
+    """What CRIU will write: memory that no file backs (proc_pid_status(5), kB)."""
+    return sum(_memory_bytes(pid) for pid in pids)
+
+
+def _memory_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return sum(1024 * int(fields[key].split()[0]) for key in ("RssAnon", "RssShmem"))
+
+
+def sockets(pids: Sequence[int]) -> tcp.Sockets:
+    """Their TCP sockets."""
+    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
+
+
+def tcp_sentence(pids: Sequence[int]) -> str:
+    """What becomes of their connections, for the plan."""
+    number = len(sockets(pids).connections)
+    if tcp.available():
+        return f"{tcp.sentence(number)} carried too" if number else "no TCP connection is open"
+    return "its TCP connections are closed (way out: install nftables)"
+
+
+def take(
+    name: str, main: int, group: Path, artifacts: Path, volatile: Sequence[str] = ()
+) -> dict[str, Json]:
+    """Freeze `group`, dump the tree of `main` in it; what `end` and `boot_files` need.
+
+    `volatile` are folders, as `main` sees them, whose files do not outlive it and are kept too.
+    `name` is the workload's, for its packet filter.  Raises SaveFailed; then it runs on.
+    """
+    images = artifacts / IMAGES
+    images.mkdir(mode=0o700, parents=True)
+    keep_tcp = tcp.available()
+    try:
+        if keep_tcp:  # before the freeze: what the kernel acknowledges after the dump would be lost
+            tcp.hold(name, sockets(cgroup.pids(group)))
+        cgroup.freeze(group)
+        pids = cgroup.pids(group)  # none can come any more
+        found = sockets(pids)
+        if keep_tcp:
+            tcp.hold(name, found)
+        outside = criu.externals(pids)
+        criu.dump(main, group, images, outside, keep_tcp=keep_tcp)
+        kept_files = _keep_files(main, artifacts, volatile)
+    except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
+        cgroup.thaw(group)
+        release(name)
+        detail = f"{error.what}: {error.why}" if isinstance(error, LiveUpdateError) else str(error)
+        raise SaveFailed(f"{name} could not be checkpointed", detail) from error
+    kept = tcp.to_json(found if keep_tcp else tcp.NONE)
+    saved: dict[str, Json] = {"tcp": kept}
+    if found.connections:
+        saved["sockets"] = {str(pid): list(criu.sockets(pid)) for pid in pids}
+    saved["launch"] = _write_launch(artifacts, main, outside, kept_files, kept)
+    saved["bytes"] = sum(entry.stat().st_size for entry in images.iterdir())
+    return saved
+
+
+def _keep_files(main: int, artifacts: Path, folders: Sequence[str]) -> bool:
+    """Returns whether there was anything.  Sockets are left out: CRIU makes those."""
+    root = Path(f"/proc/{main}/root")
+    folders = [folder for folder in folders if (root / folder).is_dir()]
+    if not folders:
+        return False
+    command = ["tar", "--create", f"--file={artifacts / VOLATILE}", "--xattrs"]
+    command += ["--warning=no-file-ignored", f"--directory={root}/", "--", *folders]
+    subprocess.run(command, check=True, capture_output=True, timeout=criu.DUMP_LIMIT_S)
+    return True
+
+
+def end(group: Path, saved: dict[str, Json]) -> None:
+    """Kill what is frozen, and have its connections part silently.
+
+    Left to the shutdown, systemd would thaw the unit before it stops it (unit_stop() in its
+    unit.c), and it would run on for a moment.
+    """
+    for pid, descriptors in saved.get("sockets", {}).items():
+        tcp.part_silently(int(pid), descriptors)
+    cgroup.kill(group)
+
+
+def hold(name: str, saved: dict[str, Json]) -> None:
+    """Keep the network from answering the peers of its connections before it is back."""
+    if tcp.available():
+        with contextlib.suppress(SaveFailed):
+            tcp.hold(name, tcp.from_json(saved["tcp"]))
+
+
+def release(name: str) -> None:
+    """Let the network have the connections again; should nft fail, they come back in time."""
+    if tcp.available():
+        with contextlib.suppress(SaveFailed):
+            tcp.release(name)
+
+
+# --- what was saved, and whether it still is that ---
+
+
+def _write_launch(
+    artifacts: Path, main: int, outside: list[criu.External], volatile: bool, kept: Json
+) -> str:
+    """What the launcher needs, with the images' sizes and digests; returns its own digest."""
+    data = json.dumps(
+        {
+            "outside": [dataclasses.asdict(external) for external in outside],
+            "uts": criu.namespace(main, "uts") != criu.namespace(criu.HOST_PID, "uts"),
+            "volatile": volatile,
+            "tcp": kept,
+            "files": {
+                str(path.relative_to(artifacts)): _fingerprint(path)
+                for path in sorted((artifacts / IMAGES).iterdir())
+            },
+        }
+    ).encode()
+    write_durably(artifacts / LAUNCH, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _fingerprint(path: Path) -> list[int | str]:
+    """Size, and the digest of all but the memory itself, whose reading would cost blackout."""
+    if path.name.startswith("pages-"):
+        stat = path.stat()
+        return [stat.st_size, str(stat.st_mtime_ns)]
+    data = path.read_bytes()
+    return [len(data), hashlib.sha256(data).hexdigest()]
+
+
+def read_launch(artifacts: Path, digest: str) -> dict[str, Json]:
+    """What `take` left for the launcher.  Raises RestoreFailed when it is not what was saved."""
+    data = (artifacts / LAUNCH).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise RestoreFailed("its checkpoint was altered", f"{LAUNCH} is not as it was saved")
+    saved: dict[str, Json] = json.loads(data)
+    for name, expected in saved["files"].items():
+        path = artifacts / name
+        if not path.is_file() or _fingerprint(path) != expected:
+            raise RestoreFailed("its checkpoint was altered", f"{name} is not as it was saved")
+    return saved
