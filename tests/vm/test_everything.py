@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whatever runs on a host is carried, or is named: all kinds of workloads in one live update.
+
+In one machine: planned, refused at the save, rehearsed, 6.12 -> 7.3, and back again with what was
+saved of each kind damaged on the way.  What each kind is tested with is in `tests/vm/kinds`.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.lab.qemu import Machine
+from tests.vm import kinds
+from tests.vm.guest import JUMP_LIMIT_S, ctl, kernel_id, refused, release, wait_finished
+from tests.vm.kinds import Kind, Row, option, together
+
+MEMORY_MIB = 4096
+ALTER = "/root/alter"
+ALTERING = f"[Service]\nExecStart={ALTER}\n"
+
+Kinds = Mapping[str, Kind]
+
+
+def test_all_kinds_of_workloads_in_one_update(
+    boot: Callable[..., Machine], installed: Path
+) -> None:
+    chosen = kinds.chosen()
+    vm = boot(
+        disk=installed,
+        memory=max(MEMORY_MIB, *(option(kind, "MEMORY", 0) for kind in chosen.values())),
+        ports=together(chosen, "PORTS"),
+        append=" ".join(together(chosen, "APPEND")),
+        qemu_args=together(chosen, "QEMU_ARGS"),
+    )
+    for name, kind in chosen.items():
+        note(vm, f"furnish {name}")
+        kind.furnish(vm)
+    assert_all_go_on(vm, chosen)
+    the_plan_names_each(vm, chosen)
+    what_shows_only_at_the_save_is_named_and_undone(vm, chosen)
+    a_rehearsal_brings_all_back_in_place(vm, chosen)
+    all_are_carried_to_another_kernel(vm, chosen)
+    what_was_damaged_on_the_way_starts_afresh(vm, chosen)
+
+
+def note(vm: Machine, what: str) -> None:
+    """For whoever reads the evidence."""
+    vm.run(["logger", "--tag", "test", what])
+
+
+def by_id(rows: list[Row]) -> dict[str, Row]:
+    return {row["id"]: row for row in rows}
+
+
+def accepted(chosen: Kinds) -> str:
+    return " ".join(f"--accept-loss={shlex.quote(each)}" for each in together(chosen, "ACCEPT"))
+
+
+def assert_all_go_on(vm: Machine, chosen: Kinds) -> None:
+    for name, kind in chosen.items():
+        note(vm, f"look at {name}")
+        kind.assert_goes_on(vm)
+
+
+def the_plan_names_each(vm: Machine, chosen: Kinds) -> None:
+    plan = ctl(vm, f"plan --kernel {kernel_id(vm, '7.3')} {accepted(chosen)}")
+    assert plan["blockers"] == [], plan
+    rows = by_id(plan["workloads"])
+    for kind in chosen.values():
+        found = {name: rows.get(name, {"verdict": "not in the plan"}) for name in kind.PLANNED}
+        assert {name: row["verdict"] for name, row in found.items()} == kind.PLANNED, found
+        option(kind, "assert_planned", lambda vm, rows: None)(vm, rows)
+
+
+def what_shows_only_at_the_save_is_named_and_undone(vm: Machine, chosen: Kinds) -> None:
+    for name, kind in chosen.items():
+        workload = option(kind, "REFUSED", "")
+        if not workload:
+            continue
+        note(vm, f"refuse {name}")
+        vm.run(option(kind, "REFUSAL", ""), timeout=JUMP_LIMIT_S)
+        refused(vm, f"liveupdatectl rehearse {shlex.quote(workload)}", *kind_words(kind))
+        assert vm.run("find /run/systemd/system -name '*liveupdated*'").stdout == ""
+        vm.run(option(kind, "REFUSAL_UNDO", ""), timeout=JUMP_LIMIT_S)
+        kind.assert_goes_on(vm)
+
+
+def kind_words(kind: Kind) -> list[str]:
+    words: list[str] = option(kind, "REFUSAL_WORDS", [])
+    assert words, f"{kind} does not say what its refusal says"
+    return words
+
+
+def a_rehearsal_brings_all_back_in_place(vm: Machine, chosen: Kinds) -> None:
+    note(vm, "rehearse")
+    boot_id = vm.boot_id()
+    vm.run(f"liveupdatectl rehearse {accepted(chosen)}", timeout=JUMP_LIMIT_S)
+    assert vm.boot_id() == boot_id
+    assert ctl(vm, "history last")["state"] == "rehearsed"
+    assert_all_go_on(vm, chosen)
+
+
+def jump(vm: Machine, version: str, chosen: Kinds) -> dict[str, Any]:
+    note(vm, f"jump to {version}")
+    before = vm.boot_id()
+    # Not as a child of the agent: it goes on until the shutdown ends it.
+    vm.start(
+        f"liveupdatectl update --yes --kernel {kernel_id(vm, version)} {accepted(chosen)} "
+        "> /var/tmp/update.log 2>&1"
+    )
+    session = wait_finished(vm, before)
+    assert release(vm).startswith(version)
+    return session
+
+
+def all_are_carried_to_another_kernel(vm: Machine, chosen: Kinds) -> None:
+    session = jump(vm, "7.3.", chosen)
+    rows = by_id(session["workloads"])
+    for kind in chosen.values():
+        found = {name: rows.get(name, {"outcome": "not there"}) for name in kind.OUTCOMES}
+        assert {name: row["outcome"] for name, row in found.items()} == kind.OUTCOMES, found
+    assert session["state"] == "confirmed", session
+    assert_all_go_on(vm, chosen)
+    for kind in chosen.values():
+        option(kind, "assert_returned", lambda vm, session: None)(vm, session)
+
+
+def what_was_damaged_on_the_way_starts_afresh(vm: Machine, chosen: Kinds) -> None:
+    script = "#!/bin/bash\n" + "".join(f"(\n{kind.ALTER}\n)\n" for kind in chosen.values())
+    vm.put(script.encode(), ALTER, 0o755)
+    vm.put(ALTERING.encode(), "/etc/systemd/system/liveupdated-stopped.service.d/alter.conf")
+    vm.run("systemctl daemon-reload")
+    session = jump(vm, "6.12.", chosen)
+    rows = by_id(session["workloads"])
+    for kind in chosen.values():
+        expected = {name: outcome for name, (outcome, _) in kind.ALTERED.items()}
+        assert {name: rows[name]["outcome"] for name in expected} == expected, rows
+        for name, (_, words) in kind.ALTERED.items():
+            assert words in rows[name]["outcome_reason"], rows[name]
+        option(kind, "assert_fresh", lambda vm: None)(vm)
+    if any(kind.ALTERED for kind in chosen.values()):
+        assert session["state"] == "degraded", session
