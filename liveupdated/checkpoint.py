@@ -10,17 +10,15 @@ Standard library only: the launcher reads this on the blackout's clock.
 import contextlib
 import dataclasses
 import hashlib
-import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from liveupdated import cgroup, criu, tcp
+from liveupdated import cgroup, criu, instructions, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed
-from liveupdated.session import Json, write_durably
+from liveupdated.session import Json
 
 IMAGES = "images"
-LAUNCH = "launch.json"
 VOLATILE = "volatile.tar"
 
 # Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
@@ -133,7 +131,8 @@ def _write_launch(
     artifacts: Path, main: int, outside: list[criu.External], volatile: bool, kept: Json
 ) -> str:
     """What the launcher needs, with the images' sizes and digests; returns its own digest."""
-    data = json.dumps(
+    return instructions.write(
+        artifacts,
         {
             "outside": [dataclasses.asdict(external) for external in outside],
             "uts": criu.namespace(main, "uts") != criu.namespace(criu.HOST_PID, "uts"),
@@ -143,10 +142,8 @@ def _write_launch(
                 str(path.relative_to(artifacts)): _fingerprint(path)
                 for path in sorted((artifacts / IMAGES).iterdir())
             },
-        }
-    ).encode()
-    write_durably(artifacts / LAUNCH, data)
-    return hashlib.sha256(data).hexdigest()
+        },
+    )
 
 
 def _fingerprint(path: Path) -> list[int | str]:
@@ -160,10 +157,7 @@ def _fingerprint(path: Path) -> list[int | str]:
 
 def read_launch(artifacts: Path, digest: str) -> dict[str, Json]:
     """What `take` left for the launcher.  Raises RestoreFailed when it is not what was saved."""
-    data = (artifacts / LAUNCH).read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise RestoreFailed("its checkpoint was altered", f"{LAUNCH} is not as it was saved")
-    saved: dict[str, Json] = json.loads(data)
+    saved = instructions.read(artifacts, digest)
     for name, expected in saved["files"].items():
         path = artifacts / name
         if not path.is_file() or _fingerprint(path) != expected:

@@ -5,19 +5,17 @@ For a container that a service owns it is that service's start; any other has a 
 it, and podman puts it into scopes of its own.  Standard library only.
 """
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import criu, paths, podman, systemd
+from liveupdated import criu, instructions, podman, systemd
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 from liveupdated.podman import checkpoint
 from liveupdated.session import Json, write_durably
 
-LAUNCH = "launch.json"
 PODMAN_LIMIT_S = 170
 NAMESPACE_NAMES = {"network": "net"}
 """Where the OCI configuration and /proc/PID/ns have different words."""
@@ -31,7 +29,7 @@ def main() -> int:
     if (work / "running").exists():  # started twice: by the boot, and by whoever waits for it
         return 0
     try:
-        saved = read(artifacts, digest)
+        saved = instructions.read(artifacts, digest)
         bring_back(saved, artifacts)
     except (LiveUpdateError, OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"liveupdated: {error}", file=sys.stderr)
@@ -44,24 +42,6 @@ def main() -> int:
         return 1
     (work / "running").touch()
     return 0
-
-
-def write(artifacts: Path, saved: dict[str, Json]) -> str:
-    """Leave what `main` needs; the digest that it asks for."""
-    data = json.dumps(saved).encode()
-    write_durably(artifacts / LAUNCH, data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def read(artifacts: Path, digest: str) -> dict[str, Json]:
-    """Raises RestoreFailed when this is not what was saved."""
-    if not paths.CLAIMED.exists():
-        raise RestoreFailed("no session was claimed in this boot")
-    data = (artifacts / LAUNCH).read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise RestoreFailed("its checkpoint was altered", f"{LAUNCH} is not as it was saved")
-    saved: dict[str, Json] = json.loads(data)
-    return saved
 
 
 def bring_back(saved: dict[str, Json], artifacts: Path) -> None:

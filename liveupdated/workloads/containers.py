@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, criu, paths, podman, systemd, unitfiles, unitrestore
+from liveupdated import cgroup, criu, instructions, paths, podman, systemd, unitfiles, unitrestore
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
-from liveupdated.podman import checkpoint, launch, obstacles
+from liveupdated.podman import checkpoint, obstacles
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.timeline.marks import FROZEN, RUNNING, SAVED
 from liveupdated.workloads import Marker, Result
@@ -213,7 +213,7 @@ def _export(workload: Workload, artifacts: Path) -> Path | None:
 
 def _write_launch(artifacts: Path, facts: dict[str, Json], seal: str) -> str:
     keys = ("id", "bundle", "joins", "export", "cidfile", "unit")
-    return launch.write(artifacts, {**{key: facts[key] for key in keys}, "seal": seal})
+    return instructions.write(artifacts, {**{key: facts[key] for key in keys}, "seal": seal})
 
 
 def _unfreeze(workload: Workload, group: Path) -> None:

@@ -14,7 +14,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import cgroup, checkpoint, criu, paths, systemd, timers, unitfiles, unitrestore
+from liveupdated import (
+    cgroup,
+    checkpoint,
+    criu,
+    needs,
+    paths,
+    systemd,
+    timers,
+    unitfiles,
+    unitrestore,
+)
 from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.session import Json, Verdict, Workload
@@ -104,6 +114,7 @@ def _judge(name: str, unit: systemd.Properties, source: str, facts: dict[str, Js
         found = _unit_obstacles(unit)
         main, pids = _processes(workload)
         found += criu.obstacles(main, pids)
+        workload.needs += needs.of_processes(pids) + needs.of_unit(name)
     except (LiveUpdateError, OSError) as error:
         found = [str(error)]
     if found:

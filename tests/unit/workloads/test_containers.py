@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from liveupdated import paths
-from liveupdated.errors import RestoreFailed
 from liveupdated.host import Host
-from liveupdated.podman import checkpoint, launch, obstacles
+from liveupdated.podman import checkpoint, obstacles
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import containers
 from liveupdated.workloads.containers import ContainerRule
@@ -164,13 +163,3 @@ def test_the_seal_of_an_export_reads_all_but_the_memory(tmp_path: Path) -> None:
         os.utime(export, ns=(0, 0))
         seals.add(checkpoint.seal(tmp_path, export))
     assert len(seals) == 2
-
-
-def test_the_launcher_takes_only_what_was_saved_and_claimed(tmp_path: Path) -> None:
-    digest = launch.write(tmp_path, {"id": "a"})
-    with pytest.raises(RestoreFailed, match="claimed"):
-        launch.read(tmp_path, digest)
-    paths.CLAIMED.touch()
-    assert launch.read(tmp_path, digest) == {"id": "a"}
-    with pytest.raises(RestoreFailed, match="altered"):
-        launch.read(tmp_path, digest.replace(digest[0], "x"))
