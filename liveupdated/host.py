@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kinds of workloads look at when they search the host: read once for all of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from liveupdated import bootset, systemd
@@ -29,11 +29,6 @@ class Host:
     """One look at the host."""
 
     rules: list[Rule]
-    spoken_for: set[str] = field(default_factory=set)
-    """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
-    names, and `units`, which comes after all that do, leaves these out."""
-    spoken_for_pids: set[int] = field(default_factory=set)
-    """The same for processes: whoever speaks for one adds it, and leaves out what is here."""
 
     def rule(self, kind: type[R], name: str) -> R | None:
         """The rule of that kind that decides about `name`."""

@@ -122,7 +122,6 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
         result = attempt(workload)
         workload.outcome = result.outcome
         workload.outcome_reason = result.reason
-        session.marks += result.marks
 
     def attempt(workload: Workload) -> Result:
         try:

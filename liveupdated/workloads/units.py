@@ -46,7 +46,7 @@ _watch = unitwatch.Watch()
 
 def find(host: "Host") -> Iterable[Workload]:
     """Units started by hand, units stopped by hand, and services that come with the boot."""
-    carried = declared(host).keys() | host.spoken_for
+    carried = declared(host)
     started = [
         name
         for name in bootset.by_hand(host.units, host.boot)
