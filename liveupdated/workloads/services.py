@@ -168,7 +168,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     mark(FROZEN)
     try:
         saved = checkpoint.take(
-            workload.name, main, group, artifacts, _volatile_folders(workload.name)
+            workload.name, main, group, artifacts, _volatile(workload.name)
         )
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
@@ -178,13 +178,16 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     mark(SAVED)
 
 
-def _volatile_folders(name: str) -> list[str]:
-    """What the service has that does not outlive it: RuntimeDirectory=, PrivateTmp=."""
-    unit = systemd.show_one(name, "RuntimeDirectory", "PrivateTmp")
-    folders = [f"run/{folder}" for folder in unit.get("RuntimeDirectory", "").split()]
+def _volatile(name: str) -> list[str]:
+    """What the service has that does not outlive it: RuntimeDirectory=, PIDFile=, PrivateTmp=."""
+    unit = systemd.show_one(name, "RuntimeDirectory", "PIDFile", "PrivateTmp")
+    kept = [f"run/{folder}" for folder in unit.get("RuntimeDirectory", "").split()]
+    pid_file = unit.get("PIDFile", "").removeprefix("/")
+    if pid_file.startswith("run/") and not any(pid_file.startswith(f"{path}/") for path in kept):
+        kept.append(pid_file)
     if unit.get("PrivateTmp", "no") != "no":
-        folders += ["tmp", "var/tmp"]
-    return folders
+        kept += ["tmp", "var/tmp"]
+    return kept
 
 
 def commit(workload: Workload) -> None:
