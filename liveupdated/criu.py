@@ -28,6 +28,9 @@ DUMP_LIMIT_S = 300.0
 HOST_PID = 1
 """A process that is in the namespaces of the host."""
 
+WAY_OUT = "(way out: "
+"""In an obstacle that somebody can do something about."""
+
 KERNEL = "kernel:criu"
 """Among a workload's needs: a kernel that was built with what CRIU needs."""
 
@@ -219,7 +222,7 @@ def _tree_obstacles(main: int, pids: list[int]) -> list[str]:
 
 
 def _ipc_obstacles(main: int, pids: list[int]) -> list[str]:
-    """System V shared memory (sysvipc(7)) is the IPC namespace's: carried with it, or not at all."""
+    """System V shared memory (sysvipc(7)) is carried with its IPC namespace, or not at all."""
     if namespace(main, "ipc") != namespace(HOST_PID, "ipc"):
         return []
     return [
