@@ -32,6 +32,10 @@ class Host:
     spoken_for: set[str] = field(default_factory=set)
     """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
     names, and `units`, which comes after all that do, leaves these out."""
+    not_carried: dict[str, str] = field(default_factory=dict)
+    """Units that were to be carried if possible, and why that is not: `units` has them then."""
+    candidates: dict[str, str] = field(default_factory=dict)
+    """Units that nobody has declared and that would be worth carrying, and why."""
     spoken_for_pids: set[int] = field(default_factory=set)
     """The same for processes: whoever speaks for one adds it, and leaves out what is here."""
 

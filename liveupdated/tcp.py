@@ -64,6 +64,12 @@ class Sockets:
     def __bool__(self) -> bool:
         return bool(self.connections or self.listeners)
 
+    @property
+    def clients(self) -> int:
+        """How many connections others have made to it."""
+        ports = {listener.port for listener in self.listeners}
+        return sum(local.port in ports for local, _ in self.connections)
+
 
 NONE = Sockets((), ())
 
