@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, pci, rules
+from liveupdated import cgroup, pci
 from liveupdated.carry import declared
 from liveupdated.qemu import cmdline, process
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -121,6 +121,8 @@ def _judged(host: "Host", address: str, owner: Owner | None) -> Workload:
 
 def _owners_rule(host: "Host", owner: Owner) -> tuple[str, str]:
     """What the last rule that names the owner says about carrying it, and where; of any kind."""
+    from liveupdated import rules
+
     if how := declared(host).get(owner.unit):
         return "memory", how.source
     for rule in reversed(host.rules):
