@@ -124,7 +124,7 @@ def _owners_rule(host: "Host", owner: Owner) -> tuple[str, str]:
     from liveupdated import rules
 
     if how := declared(host).get(owner.unit):
-        return "memory", how.source
+        return ("", "") if how.optional else ("memory", how.source)
     for rule in reversed(host.rules):
         pattern = getattr(rule, rules.subject(type(rule)))
         carry = getattr(rule, "carry", "")
