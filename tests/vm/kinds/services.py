@@ -40,17 +40,15 @@ ExecStart=/bin/bash -c 'last=$$(cat /proc/sys/kernel/ns_last_pid); \\
 WantedBy=multi-user.target
 """
 THIEF = """
+pid=$(cat /var/lib/victim) pids=/proc/sys/kernel/ns_last_pid
 cat > /etc/systemd/system/thief.service <<END
 [Unit]
 DefaultDependencies=no
 Before=sysinit.target
 [Service]
 Type=oneshot
-ExecStart=/bin/bash -c 'last=\\$\\$(cat /proc/sys/kernel/ns_last_pid); \\
- until [ -d /proc/$(cat /var/lib/victim) ]; do \\
- echo \\$\\$(( $(cat /var/lib/victim) - 1 )) > /proc/sys/kernel/ns_last_pid; sleep infinity & done; \\
- echo \\$\\$last > /proc/sys/kernel/ns_last_pid'
-KillMode=none
+ExecStart=/bin/bash -c 'last=\\$\\$(cat $pids); until [ -d /proc/$pid ]; do \\
+ echo $((pid - 1)) > $pids; sleep infinity & done; echo \\$\\$last > $pids'
 RemainAfterExit=yes
 [Install]
 WantedBy=sysinit.target
@@ -116,7 +114,8 @@ def assert_goes_on(vm: Machine) -> None:
     # Nobody else sees what is not committed.
     count = "runuser -u postgres -- psql -Atc 'select count(*) from books'"
     assert vm.run(f"cd /; {count}").stdout.strip() == "0"
-    assert vm.run("curl -s -o /dev/null -w '%{http_code}' localhost", check=False).stdout == "200"
+    answer = vm.run("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t 30 - TCP:127.0.0.1:80").stdout
+    assert answer.startswith("HTTP/1.1 200 OK")
 
 
 def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
