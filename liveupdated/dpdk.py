@@ -104,12 +104,11 @@ class Application:
 
 def applications() -> list[Application]:
     """Every one on this host; those in containers are their containers' business."""
-    own = os.readlink("/proc/self/ns/pid")
     found = []
     for path in sorted(_sockets()):
         try:
             with Telemetry(path) as telemetry:
-                if not telemetry.pid or os.readlink(f"/proc/{telemetry.pid}/ns/pid") != own:
+                if not _is_ours(telemetry.pid):
                     continue
                 try:
                     answers = telemetry.ask("/info") is not None
@@ -119,6 +118,15 @@ def applications() -> list[Application]:
         except (ServiceError, OSError):  # gone, or in another mount namespace
             continue
     return found
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether its innermost pid namespace is our own (NSpid of proc_pid_status(5)).
+
+    The restore worker must not read /proc/PID/ns.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines() if pid else []
+    return any(line.startswith("NSpid:") and len(line.split()) == 2 for line in lines)
 
 
 def _sockets() -> Iterator[str]:

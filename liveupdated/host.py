@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kinds of workloads look at when they search the host: read once for all of them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from liveupdated import bootset, systemd
-from liveupdated.rules import R, Rule, deciding
+from liveupdated.rules import R, Rule, deciding, deciding_any
 
 UNIT_PROPERTIES = (
     # identity
@@ -42,6 +43,10 @@ class Host:
     def rule(self, kind: type[R], name: str) -> R | None:
         """The rule of that kind that decides about `name`."""
         return deciding(self.rules, kind, name)
+
+    def any_rule(self, names: Collection[str]) -> Rule | None:
+        """The rule of any kind that decides about what has these names."""
+        return deciding_any(self.rules, names)
 
     @cached_property
     def units(self) -> dict[str, systemd.Properties]:

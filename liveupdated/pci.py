@@ -46,6 +46,12 @@ def passed_through(address: str) -> bool:
     return (folder(address) / "vfio-dev").is_dir()
 
 
+def is_open(address: str) -> bool:
+    """Whether somebody has it open through VFIO, which enables it for as long: `owners` tells who,
+    but takes the right to look into other processes (vfio_pci_core_enable() of the kernel)."""
+    return (folder(address) / "enable").read_text().strip() != "0"
+
+
 def identity(address: str) -> str:
     """What it is, as lspci(8) prints it: vendor and device."""
     return ":".join(_hex(folder(address) / name) for name in ("vendor", "device"))

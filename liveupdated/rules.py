@@ -15,7 +15,7 @@ the workload, as a pattern (`unit`, `container`), and by that key a `[[workload]
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -104,6 +104,18 @@ def deciding(rules: Sequence[Rule], kind: type[R], name: str) -> R | None:
             rule
             for rule in reversed(rules)
             if isinstance(rule, kind) and fnmatchcase(name, getattr(rule, key))
+        ),
+        None,
+    )
+
+
+def deciding_any(rules: Sequence[Rule], names: Collection[str]) -> Rule | None:
+    """The last rule, of whatever kind, that names one of `names`."""
+    return next(
+        (
+            rule
+            for rule in reversed(rules)
+            if any(fnmatchcase(name, getattr(rule, subject(type(rule)))) for name in names)
         ),
         None,
     )

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -121,16 +120,10 @@ def _judged(host: "Host", address: str, owner: Owner | None) -> Workload:
 
 def _owners_rule(host: "Host", owner: Owner) -> tuple[str, str]:
     """What the last rule that names the owner says about carrying it, and where; of any kind."""
-    from liveupdated import rules
-
     if how := declared(host).get(owner.unit):
         return ("", "") if how.optional else ("memory", how.source)
-    for rule in reversed(host.rules):
-        pattern = getattr(rule, rules.subject(type(rule)))
-        carry = getattr(rule, "carry", "")
-        if carry and any(fnmatchcase(name, pattern) for name in owner.names):
-            return carry, rule.source
-    return "", ""
+    rule = host.any_rule(owner.names)
+    return getattr(rule, "carry", ""), rule.source if rule else ""
 
 
 def _obstacle(owner: Owner, said: str) -> str:
@@ -191,8 +184,8 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
 def _opened(address: str) -> str:
     end = time.monotonic() + OPEN_LIMIT_S
     while time.monotonic() < end:
-        if pid := pci.owners().get(address):
-            return f"opened again by process {pid}"
+        if pci.is_open(address):
+            return "open again"
         time.sleep(POLL_S)
     return f"nobody has opened it again in {OPEN_LIMIT_S:.0f} s"
 
