@@ -62,7 +62,7 @@ RULE = MachineRule
 
 def find(host: "Host") -> Iterable[Workload]:
     """Every guest of a QEMU on this host; those in containers are their containers' business."""
-    processes = set(process.emulators())
+    processes = set(process.emulators()) - host.spoken_for_pids
     by_criu = declared(host)
     for name, unit in sorted(host.units.items()):
         main = int(unit.get("MainPID") or "0")
@@ -72,6 +72,7 @@ def find(host: "Host") -> Iterable[Workload]:
                 host.spoken_for.add(name)
                 yield _of_service(host, name, unit, main)
     for pid in sorted(processes):
+        host.spoken_for_pids.add(pid)
         yield _without_service(pid)
 
 
