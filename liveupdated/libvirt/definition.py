@@ -38,10 +38,12 @@ def read(xml: str) -> Definition:
     ends = [end for each in interfaces for end in each.iter("source")]
     return Definition(
         images=_sorted(files - {os.devnull}),
-        unchecked=_sorted({source.get("name") or "" for source in sources}),
+        unchecked=_sorted(set(map(_elsewhere, sources))),
         networks=_sorted({end.get("network") or "" for end in ends}),
         pools=_sorted({source.get("pool") or "" for source in sources}),
-        links=_sorted({end.get("bridge") or end.get("dev") or "" for end in ends}),
+        links=_sorted(
+            {end.get("bridge") or end.get("dev") or "" for end in ends if not end.get("network")}
+        ),
         devices=tuple(_devices(domain)),
         agent=any(
             target.get("name") == AGENT and target.get("state") == "connected"
@@ -49,6 +51,13 @@ def read(xml: str) -> Definition:
             for target in channel.iter("target")
         ),
     )
+
+
+def _elsewhere(source: ElementTree.Element) -> str:
+    """An image on a network, or a volume of a pool."""
+    if source.get("pool"):
+        return f"{source.get('pool')}/{source.get('volume')}"
+    return source.get("name") or ""
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
