@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, instructions, paths, systemd, unitfiles, unitrestore
+from liveupdated import cgroup, instructions, needs, paths, systemd, unitfiles, unitrestore
 from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.qemu import cmdline, files, guest, launch, process, qmp, snapshot
@@ -125,7 +125,10 @@ def _judge(workload: Workload, unit: systemd.Properties, argv: list[str]) -> Non
     with _monitor(main, argv) as monitor:
         seen = guest.look(monitor, main, argv)
     found += seen.obstacles
-    workload.needs = [f"link:{link}" for link in cmdline.links(argv)]
+    workload.needs = [
+        *needs.of_processes([main]),
+        *(f"link:{link}" for link in cmdline.links(argv)),
+    ]
     if found:
         workload.reason = _cannot("; ".join(found))
         return
