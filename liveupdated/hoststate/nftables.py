@@ -4,6 +4,7 @@
 import re
 import shutil
 
+from liveupdated import tcp
 from liveupdated.hoststate import managers
 from liveupdated.hoststate.category import Category, Snapshot, run
 
@@ -20,6 +21,8 @@ def snapshot() -> Snapshot:
     found: Snapshot = {}
     for line in run(["nft", "list", "tables"]).splitlines():
         _, family, name = line.split()
+        if name.startswith(tcp.PREFIX):  # of a workload that is being carried
+            continue
         text = run(["nft", "--stateless", "list", "table", family, name])
         if not managers.owns_table(f"{family} {name}") and not OWNED.search(text):
             found[f"{family} {name}"] = text

@@ -8,39 +8,29 @@ the state, and lets the guest run.  What either raises fails the start, and the 
 Standard library only: this is on the blackout's clock.
 """
 
-import hashlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
 
-from liveupdated import paths
+from liveupdated import instructions
 from liveupdated.errors import LiveUpdateError, RestoreFailed, ServiceError
 from liveupdated.qemu import files, qmp, snapshot
-from liveupdated.session import Json, Mark, mark_now, write_durably
+from liveupdated.session import Json, Mark, mark_now
 from liveupdated.timeline.marks import RETURNED, RETURNING, RUNNING, at_boottime
 
-LAUNCH = "launch.json"
-"""Below the artifacts: what the launcher needs; the session holds its digest."""
 MARKS = "marks.json"
 """In the unit's folder: names of marks with the time of each, in µs of CLOCK_BOOTTIME."""
 ANSWER_LIMIT_S = 120.0
 POLL_S = 0.02
 
 
-def write(artifacts: Path, data: dict[str, Json]) -> str:
-    """Write what the launcher needs; returns its digest."""
-    text = json.dumps(data).encode()
-    write_durably(artifacts / LAUNCH, text)
-    return hashlib.sha256(text).hexdigest()
-
-
 def main() -> int:
     """`restore-machine check|load ARTIFACTS DIGEST WORK`."""
     step, artifacts, digest, work = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
     try:
-        saved = _read(artifacts, digest)
+        saved = instructions.read(artifacts, digest)
         if step == "check":
             check(artifacts, saved, work)
         else:
@@ -50,16 +40,6 @@ def main() -> int:
         (work / "error").write_text(str(error))
         return 1
     return 0
-
-
-def _read(artifacts: Path, digest: str) -> dict[str, Json]:
-    if not paths.CLAIMED.exists():
-        raise RestoreFailed("no session was claimed in this boot")
-    text = (artifacts / LAUNCH).read_bytes()
-    if hashlib.sha256(text).hexdigest() != digest:
-        raise RestoreFailed("its checkpoint was altered", f"{LAUNCH} is not as it was saved")
-    saved: dict[str, Json] = json.loads(text)
-    return saved
 
 
 def check(artifacts: Path, saved: dict[str, Json], work: Path) -> None:

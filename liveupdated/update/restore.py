@@ -7,7 +7,7 @@ that).
 
 import sys
 
-from liveupdated import paths, systemd
+from liveupdated import instructions, paths, systemd
 from liveupdated.errors import BadSession, LiveUpdateError
 from liveupdated.session import (
     Mark,
@@ -35,7 +35,6 @@ from liveupdated.workloads import Result, kind
 
 STOPPED_FILE = "stopped"
 """In the session's folder; touched by liveupdated-stopped.service as the last act of a shutdown."""
-SIDE_BY_SIDE = 16
 
 
 def main() -> int:
@@ -72,6 +71,8 @@ def claim(store: Store, session: Session, start: Mark) -> str:
         session.reason = reason
     for workload in session.workloads if not reason else ():
         kind(workload.kind).prepare(workload, store.artifacts(session.id, workload.id))
+    if not reason:
+        _make_wait(store, session)
     session.mark(CLAIMED)
     store.store(session)
     paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,6 +85,14 @@ def claim(store: Store, session: Session, start: Mark) -> str:
             session.reason = reason
             store.store(session)
     return reason
+
+
+def _make_wait(store: Store, session: Session) -> None:
+    """Systemd starts launchers in its own order: those of workloads that need others wait."""
+    paths.WAITING.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for workload_id, others in order.needed(session.workloads).items():
+        if others:
+            instructions.waits(store.artifacts(session.id, workload_id)).touch()
 
 
 def _marks_of_the_jump(store: Store, session: Session, start: Mark) -> list[Mark]:
@@ -120,13 +129,15 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
             if missed:
                 return kind(workload.kind).restart(workload)
             artifacts = store.artifacts(session.id, workload.id)
+            instructions.waits(artifacts).unlink(missing_ok=True)
             return kind(workload.kind).restore(
                 workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
             )
         except Exception as error:  # one bad workload must not take the others along
             return Result(Outcome.FAILED, str(error))
 
-    order.each(session.workloads, one, SIDE_BY_SIDE)
+    # Systemd may start one only after another: none must wait for a thread.
+    order.each(session.workloads, one, max(1, len(session.workloads)))
     session.mark(RESTORE_END)
     session.state = State.RESTORED
     store.store(session)

@@ -11,11 +11,10 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, pci, rules
+from liveupdated import cgroup, pci
 from liveupdated.carry import declared
 from liveupdated.qemu import cmdline, process
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -121,15 +120,10 @@ def _judged(host: "Host", address: str, owner: Owner | None) -> Workload:
 
 def _owners_rule(host: "Host", owner: Owner) -> tuple[str, str]:
     """What the last rule that names the owner says about carrying it, and where; of any kind."""
-    unit = declared(host).get(owner.unit, "")
-    if unit:
-        return "memory", unit
-    for rule in reversed(host.rules):
-        pattern = getattr(rule, rules.subject(type(rule)))
-        carry = getattr(rule, "carry", "")
-        if carry and any(fnmatchcase(name, pattern) for name in owner.names):
-            return carry, rule.source
-    return "", ""
+    if how := declared(host).get(owner.unit):
+        return "memory", how.source
+    rule = host.any_rule(owner.names)
+    return getattr(rule, "carry", ""), rule.source if rule else ""
 
 
 def _obstacle(owner: Owner, said: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, paths, systemd, unitfiles, unitrestore
+from liveupdated import cgroup, instructions, paths, systemd, unitfiles, unitrestore
 from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.qemu import cmdline, files, guest, launch, process, qmp, snapshot
@@ -197,7 +197,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
 def _record(workload: Workload, artifacts: Path, argv: list[str], seen: guest.Look) -> None:
     """What the launcher and `boot_files` need."""
     main, state = workload.facts["main"], artifacts / snapshot.STATE
-    digest = launch.write(
+    digest = instructions.write(
         artifacts,
         {
             "qmp": cmdline.qmp_sockets(argv),

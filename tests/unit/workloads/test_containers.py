@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from liveupdated import paths
-from liveupdated.errors import RestoreFailed
+from liveupdated import paths, unitrestore
 from liveupdated.host import Host
-from liveupdated.podman import checkpoint, launch, obstacles
+from liveupdated.podman import checkpoint, obstacles
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import containers
 from liveupdated.workloads.containers import ContainerRule
@@ -124,7 +123,7 @@ def test_nothing_is_made_up_when_podman_does_not_answer(tmp_path: Path) -> None:
 def test_what_the_boot_has_restored_is_not_started_again(tmp_path: Path) -> None:
     workload = saved()
     containers.prepare(workload, tmp_path)
-    (containers._work(workload) / "running").touch()
+    (unitrestore.folder(containers._unit(workload)) / "running").touch()
     assert containers.restore(workload, tmp_path, lambda mark: None).outcome is Outcome.CARRIED
 
 
@@ -133,7 +132,7 @@ def test_a_unit_serves_once(tmp_path: Path, end: str) -> None:
     workload = saved()
     containers.prepare(workload, tmp_path)
     assert containers.boot_files(workload, tmp_path)
-    (containers._work(workload) / end).touch()
+    (unitrestore.folder(containers._unit(workload)) / end).touch()
     assert not containers.boot_files(workload, tmp_path)
 
 
@@ -164,13 +163,3 @@ def test_the_seal_of_an_export_reads_all_but_the_memory(tmp_path: Path) -> None:
         os.utime(export, ns=(0, 0))
         seals.add(checkpoint.seal(tmp_path, export))
     assert len(seals) == 2
-
-
-def test_the_launcher_takes_only_what_was_saved_and_claimed(tmp_path: Path) -> None:
-    digest = launch.write(tmp_path, {"id": "a"})
-    with pytest.raises(RestoreFailed, match="claimed"):
-        launch.read(tmp_path, digest)
-    paths.CLAIMED.touch()
-    assert launch.read(tmp_path, digest) == {"id": "a"}
-    with pytest.raises(RestoreFailed, match="altered"):
-        launch.read(tmp_path, digest.replace(digest[0], "x"))
