@@ -3,7 +3,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ OTHER = {"method": "bdev_malloc_create", "params": {"name": "m1", "num_blocks": 
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a target listens."""
     path = str(tmp_path / "spdk.sock")
     table = tmp_path / "unix"
