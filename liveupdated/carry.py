@@ -4,7 +4,7 @@
 Two ways: a rule in workloads.d (`carry = "memory"`, or `"if-possible"`), or the key
 `X-LiveUpdate=carry` in the unit's file or one of its drop-ins.  systemd ignores keys that begin
 with `X-` (systemd.unit(5)) and does not report them, so the files are read here.  A rule decides
-over the key.
+over the key, but for one that says `if-possible`: the key asks for more.
 """
 
 from dataclasses import dataclass
@@ -47,10 +47,13 @@ def declared(host: "Host") -> dict[str, Declared]:
         if not name.endswith(".service") or unit.get("ActiveState") != "active":
             continue
         rule = host.rule(UnitRule, name)
-        if rule and rule.carry != "no":
-            found[name] = Declared(rule.source, rule.carry == "if-possible")
-        elif not rule and (source := _declaring_file(unit)):
+        said = rule.carry if rule else "if-possible"
+        if rule and said == "memory":
+            found[name] = Declared(rule.source)
+        elif said == "if-possible" and (source := _declaring_file(unit)):
             found[name] = Declared(source)
+        elif rule and said == "if-possible":
+            found[name] = Declared(rule.source, optional=True)
     return found
 
 

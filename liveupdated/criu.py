@@ -301,6 +301,19 @@ def first_error(log: Path) -> str:
     return found[1] if found else ""
 
 
+def restore_error(log: Path) -> str:
+    """The first error of a restore, with who has the pid where one was taken."""
+    error = first_error(log)
+    taken = re.match(r"Can't fork for (\d+): File exists", error)
+    if not taken:
+        return error
+    try:
+        holder = Path(f"/proc/{taken[1]}/comm").read_text().strip()
+    except OSError:
+        holder = "a process that has ended since"
+    return f"its pid {taken[1]} was taken by {holder}"
+
+
 def restore_command(
     images: Path, work: Path, outside: list[External], fds: dict[str, int], *, keep_tcp: bool
 ) -> list[str]:

@@ -127,7 +127,7 @@ def _judged(host: "Host", address: str, owner: Owner | None) -> Workload:
 def _owners_rule(host: "Host", owner: Owner) -> tuple[str, str]:
     """What the last rule that names the owner says about carrying it, and where; of any kind."""
     if how := declared(host).get(owner.unit):
-        return "memory", how.source
+        return ("", "") if how.optional else ("memory", how.source)
     rule = host.any_rule(owner.names)
     return getattr(rule, "carry", ""), rule.source if rule else ""
 

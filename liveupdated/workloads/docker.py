@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Containers of Docker: started again, with what is in their layers and volumes.
 
-Their memory is not carried: `docker checkpoint` is experimental, and its daemon forgets how to
-restore a container's network and volumes by it (docs/workloads/containers.md).  What its daemon
-does not start by itself after a boot, for want of a restart policy, is started by us.
+Their memory is not carried: `docker checkpoint` is experimental, and the daemon takes no checkpoint
+back from a folder of ours (docs/workloads/containers.md).  What it does not start by itself after a
+boot, for want of a restart policy, is started by us.
 """
 
 import contextlib

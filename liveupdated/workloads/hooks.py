@@ -96,8 +96,9 @@ class HookRule:
         if limit_s <= 0:
             raise ValueError(f"limit: {text} is no time span (30s, 2min)")
         # One for all is meant for the longest of them.
-        if limit_s > longest and (isinstance(self.limit, dict) or limit_s > LONGEST_ELSE_S):
-            raise ValueError(f"limit: {step} may take {longest} s at most, not {text}")
+        allowed = longest if isinstance(self.limit, dict) else LONGEST_ELSE_S
+        if limit_s > allowed:
+            raise ValueError(f"limit: {step} may take {allowed} s at most, not {text}")
         return min(limit_s, longest)
 
 

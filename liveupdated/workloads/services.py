@@ -155,9 +155,7 @@ def _judge(name: str, unit: systemd.Properties, how: Declared, facts: dict[str, 
     except (LiveUpdateError, OSError) as error:
         found = [str(error)]
     if found:
-        workload.reason = f"its memory is to be carried, as {how.source} says, but " + "; ".join(
-            found
-        )
+        workload.reason = "its memory is to be carried, but " + "; ".join(found)
         return workload
     workload.verdict = Verdict.CARRIED
     workload.reason = (
@@ -372,4 +370,4 @@ def settle() -> None:
 
 
 def _why(folder: Path) -> str:
-    return criu.first_error(folder / "restore.log")
+    return criu.restore_error(folder / "restore.log")
