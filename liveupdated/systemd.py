@@ -14,9 +14,14 @@ from pathlib import Path
 from liveupdated.errors import ServiceError
 
 TIMEOUT_S = 120.0
+MANAGER: tuple[str, ...] = ("--system",)
+"""Which manager is talked to: the system's, but in a process that works for a user's
+(`liveupdated.users.agent`)."""
 RUN = Path("/run")
 RUNTIME_UNITS = "systemd/system"
 """Below RUN: unit files of this boot (systemd.unit(5))."""
+BUS_SOCKET = "dbus/system_bus_socket"
+"""Below RUN, too."""
 
 Properties = dict[str, str]
 """What `systemctl show` prints of one unit."""
@@ -24,7 +29,7 @@ Properties = dict[str, str]
 
 def systemctl(*words: str, timeout_s: float = TIMEOUT_S) -> str:
     """Run systemctl and return what it printed.  Raises ServiceError with its own words."""
-    command = ["systemctl", "--no-pager", "--no-ask-password", *words]
+    command = ["systemctl", *MANAGER, "--no-pager", "--no-ask-password", *words]
     try:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=timeout_s
