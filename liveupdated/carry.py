@@ -37,13 +37,13 @@ def declared(host: "Host") -> dict[str, str]:
         rule = host.rule(UnitRule, name)
         source = rule.source if rule and rule.carry == "memory" else ""
         if not rule:
-            source = _declaring_file(unit)
+            source = declaring_file(unit)
         if source:
             found[name] = source
     return found
 
 
-def _declaring_file(unit: Properties) -> str:
+def declaring_file(unit: Properties) -> str:
     """The last of the unit's files that sets the key, if what it sets is `carry`."""
     decided, value = "", ""
     for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]:

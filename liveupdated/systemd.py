@@ -49,10 +49,10 @@ def show(units: Sequence[str], properties: Iterable[str]) -> dict[str, Propertie
     """The named properties of the units (or patterns), by unit name.  `*` is every loaded unit."""
     wanted = ",".join(["Id", *properties])
     shown = systemctl("show", "--all", f"--property={wanted}", "--", *units)
-    return {unit["Id"]: unit for unit in _blocks(shown) if unit.get("Id")}
+    return {unit["Id"]: unit for unit in blocks(shown) if unit.get("Id")}
 
 
-def _blocks(shown: str) -> Iterator[Properties]:
+def blocks(shown: str) -> Iterator[Properties]:
     for block in shown.split("\n\n"):
         unit: Properties = {}
         for line in block.splitlines():
@@ -71,7 +71,7 @@ def show_one(unit: str, *properties: str) -> Properties:
 
 def manager(*properties: str) -> Properties:
     """Properties of the manager itself (org.freedesktop.systemd1(5), Manager Object)."""
-    return next(_blocks(systemctl("show", f"--property={','.join(properties)}")), {})
+    return next(blocks(systemctl("show", f"--property={','.join(properties)}")), {})
 
 
 def reload() -> None:
