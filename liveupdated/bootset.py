@@ -55,6 +55,8 @@ SESSIONS = (
 )
 """logind and the consoles start and end these themselves, as users come and go."""
 OWN = "liveupdated"
+# dbus is what everything else talks through: nobody misses it by itself.
+PLUMBING = ("dbus.service", "dbus-broker.service")
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ def _ours_to_judge(name: str, unit: Properties) -> bool:
         and not name.startswith((OWN, *SESSIONS))
         and not is_systemds_own(name, unit)
     )
+
+
+def plumbing(name: str) -> bool:
+    """Whether it is part of the system that carries, and nothing that would be missed."""
+    return name in PLUMBING or name.startswith(("systemd-", OWN, *SESSIONS))
 
 
 def interrupted(unit: Properties, trigger: str) -> bool:

@@ -20,6 +20,8 @@ from liveupdated.session import Json
 
 IMAGES = "images"
 VOLATILE = "volatile.tar"
+SHARED_MEMORY = "/dev/shm/"  # noqa: S108
+"""Files there are POSIX shared memory (shm_overview(7)): CRIU keeps the mapping, not the file."""
 
 # Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
 # written once and read once by a disk of 200 MB/s.
@@ -56,7 +58,7 @@ def take(
 ) -> dict[str, Json]:
     """Freeze `group`, dump the tree of `main` in it; what `end` and `boot_files` need.
 
-    `volatile` are folders, as `main` sees them, whose files do not outlive it and are kept too.
+    `volatile` are folders and files, as `main` sees them, that do not outlive it and are kept too.
     `name` is the workload's, for its packet filter.  Raises SaveFailed; then it runs on.
     """
     images = artifacts / IMAGES
@@ -72,7 +74,7 @@ def take(
             tcp.hold(name, found)
         outside = criu.externals(pids)
         criu.dump(main, group, images, outside, keep_tcp=keep_tcp)
-        kept_files = _keep_files(main, artifacts, volatile)
+        kept_files = _keep_files(main, artifacts, [*volatile, *_shared_memory(pids)])
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
         cgroup.thaw(group)
         release(name)
@@ -87,14 +89,20 @@ def take(
     return saved
 
 
-def _keep_files(main: int, artifacts: Path, folders: Sequence[str]) -> bool:
+def _shared_memory(pids: Sequence[int]) -> list[str]:
+    """The files of POSIX shared memory that they have mapped or open, from the root folder."""
+    used = {path for pid in pids for path in (*criu.mapped(pid), *criu.descriptors(pid).values())}
+    return sorted(path.removeprefix("/") for path in used if path.startswith(SHARED_MEMORY))
+
+
+def _keep_files(main: int, artifacts: Path, wanted: Sequence[str]) -> bool:
     """Returns whether there was anything.  Sockets are left out: CRIU makes those."""
     root = Path(f"/proc/{main}/root")
-    folders = [folder for folder in folders if (root / folder).is_dir()]
-    if not folders:
+    wanted = [path for path in wanted if (root / path).exists()]
+    if not wanted:
         return False
     command = ["tar", "--create", f"--file={artifacts / VOLATILE}", "--xattrs"]
-    command += ["--warning=no-file-ignored", f"--directory={root}/", "--", *folders]
+    command += ["--warning=no-file-ignored", f"--directory={root}/", "--", *wanted]
     subprocess.run(command, check=True, capture_output=True, timeout=criu.DUMP_LIMIT_S)
     return True
 

@@ -109,9 +109,12 @@ def _save_all(store: Store, session: Session) -> None:
         systemd.notify(f"STATUS={next(begun)}/{len(todo)} saving {workload.name}")
         artifacts = store.artifacts(session.id, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        planned = workload.verdict
         kind(workload.kind).save(
             workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
         )
+        if workload.verdict is not planned:  # it was to be carried only if possible
+            session.notes.append(f"{workload.id} is {workload.verdict}: {workload.reason}")
         sync_tree(artifacts)
 
     for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):

@@ -22,8 +22,6 @@ GRAPHICAL = ("graphical-session.target", "graphical-session-pre.target")
 # How a message bus calls the unit that it makes for what it starts without a unit file
 # (dbus-broker-launch(1)); what was asked for is asked for again.
 BUS_STARTED = "dbus-:"
-# As in the system's manager: nobody misses them by themselves.
-PLUMBING = ("dbus.service", "dbus-broker.service")
 SYSTEM_WIDE_RUNTIME = "/run/systemd/user/"
 NOT_CARRIED = (
     "its unit says X-LiveUpdate=carry, and the memory of a user's service cannot be carried: make "
@@ -116,8 +114,8 @@ def judge(
         for name, unit in sorted(units.items())
         if name.endswith(".service")
         and unit.get("SubState") == "running"
-        and not name.startswith(("systemd-", bootset.OWN))
-        and name not in (*by_hand, *declared, *PLUMBING)
+        and not bootset.plumbing(name)
+        and name not in (*by_hand, *declared)
     ]
     return Look(
         units=[

@@ -28,8 +28,6 @@ RELEASED = paths.RUNTIME / "released"
 HELD = paths.RUNTIME / "held"
 """One empty file a unit that this boot was kept from starting: nothing else tells, later, that it
 is stopped by hand."""
-# dbus is what everything else talks through: nobody misses it by itself.
-PLUMBING = ("dbus.service", "dbus-broker.service")
 
 STOPPED = f"""\
 # Written by liveupdated: this unit was stopped by hand before the jump, and this boot leaves it so.
@@ -45,7 +43,15 @@ _watch = unitwatch.Watch()
 
 def find(host: "Host") -> Iterable[Workload]:
     """Units started by hand, units stopped by hand, and services that come with the boot."""
-    carried = declared(host).keys() | host.spoken_for
+    for workload in _find(host):
+        if why := host.not_carried.get(workload.name):
+            workload.reason = f"not carried: {why}; {workload.reason}"
+        workload.candidate = host.candidates.get(workload.name, "")
+        yield workload
+
+
+def _find(host: "Host") -> Iterator[Workload]:
+    carried = (declared(host).keys() - host.not_carried.keys()) | host.spoken_for
     started = [name for name in byhand.found(host.units, host.boot) if name not in carried]
     for name in started:
         yield _workload(name, *byhand.judge(host.units, host.boot, name))
@@ -71,8 +77,7 @@ def _boot_started(host: "Host", others: set[str]) -> Iterator[Workload]:
             not name.endswith(".service")
             or unit.get("SubState") != "running"
             or name in others
-            or name in PLUMBING
-            or name.startswith(("systemd-", bootset.OWN, *bootset.SESSIONS))
+            or bootset.plumbing(name)
         ):
             continue
         if name in host.boot.started:

@@ -177,6 +177,7 @@ async def test_plan(world: World) -> None:
         "bytes": 1 << 33,
         "free-bytes": 1 << 40,
         "blockers": ["service:x cannot be carried"],
+        "candidates": [["redis.service", "256 MiB of memory"]],
     }
     assert workloads[0] == {
         "id": "service:redis.service",
