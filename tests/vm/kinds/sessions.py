@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""User sessions: a lingering user's units, somebody who is logged in, an application of a desktop."""
+"""User sessions: a lingering user's units, a login, an application of a desktop."""
 
 import time
 from typing import Any
