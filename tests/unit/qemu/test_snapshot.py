@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from liveupdated import pci
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 from liveupdated.qemu import cmdline, files, guest, snapshot
 from liveupdated.qemu.qmp import Monitor
+from tests.lab import boot_sector
 
 from .conftest import Guest
 
 Start = Callable[..., Guest]
+
+# mov dx, 0x604; mov ax, 0x2400; out dx, ax; hlt: to RAM, by the power management of QEMU's PC
+# (SLP_EN and the sleep type of S3 in PM1_CNT, where its firmware puts that).
+_CODE = bytes.fromhex("fa ba0406 b80024 ef f4 ebfd")
+SUSPENDS = (_CODE.ljust(510, b"\0") + b"\x55\xaa").ljust(len(boot_sector.IMAGE), b"\0")
 
 
 def monitor_of(small: Guest) -> Monitor:
@@ -98,6 +105,40 @@ def test_what_was_paused_stays_paused(start: Start, artifacts: Path) -> None:
         snapshot.take(monitor, artifacts, [], lambda name: None)
         snapshot.undo(monitor, artifacts)
         assert monitor.execute("query-status")["status"] in ("paused", "postmigrate")
+
+
+def status(monitor: Monitor) -> str:
+    return str(monitor.execute("query-status")["status"])
+
+
+def test_what_was_suspended_is_suspended_again_and_its_devices_are_no_obstacle(
+    start: Start, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.img").write_bytes(SUSPENDS)
+    monkeypatch.setattr(pci, "opened_by", lambda pid: ["0000:03:00.0"])
+    small = start()
+    with monitor_of(small) as monitor:
+        small.until(lambda: status(monitor) == "suspended")
+    assert look(small).obstacles == ()
+    with monitor_of(small) as monitor:
+        snapshot.take(monitor, artifacts, [], lambda name: None)
+    settings = snapshot.read_settings(artifacts)
+    assert settings
+    small.end()
+    other = start("-incoming", "defer")
+    with monitor_of(other) as monitor:
+        snapshot.load(monitor, artifacts, in_place=False)
+        snapshot.go_on(monitor, settings)
+        assert status(monitor) == "suspended"
+        monitor.execute("system_wakeup")
+
+
+def test_a_running_guest_is_not_carried_with_devices_of_the_host(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pci, "opened_by", lambda pid: ["0000:03:00.0"])
+    [obstacle] = look(start()).obstacles
+    assert "it has 0000:03:00.0 of the host (VFIO)" in obstacle
 
 
 def test_a_save_that_fails_half_way_is_undone(start: Start, artifacts: Path) -> None:
