@@ -50,14 +50,14 @@ def declared(host: "Host") -> dict[str, Declared]:
         said = rule.carry if rule else "if-possible"
         if rule and said == "memory":
             found[name] = Declared(rule.source)
-        elif said == "if-possible" and (source := _declaring_file(unit)):
+        elif said == "if-possible" and (source := declaring_file(unit)):
             found[name] = Declared(source)
         elif rule and said == "if-possible":
             found[name] = Declared(rule.source, optional=True)
     return found
 
 
-def _declaring_file(unit: Properties) -> str:
+def declaring_file(unit: Properties) -> str:
     """The last of the unit's files that sets the key, if what it sets is `carry`."""
     decided, value = "", ""
     for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]:

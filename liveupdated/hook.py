@@ -155,7 +155,7 @@ def _after(needs: Sequence[str]) -> list[str]:
 def _wait_for_bus() -> None:
     """systemd-run waits for a unit's end by the bus, which a boot has only after a while."""
     end = time.monotonic() + unitfiles.BUS_LIMIT_S
-    while not (systemd.RUN / unitfiles.BUS_SOCKET).exists():
+    while not (systemd.RUN / systemd.BUS_SOCKET).exists():
         if time.monotonic() > end:
             raise HookFailed("no command can be run", "the system bus does not come up")
         time.sleep(0.1)

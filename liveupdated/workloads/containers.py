@@ -346,7 +346,7 @@ def restart(workload: Workload) -> Result:
 
 def _wait_for_bus() -> None:
     end = time.monotonic() + unitfiles.BUS_LIMIT_S
-    while not (systemd.RUN / unitfiles.BUS_SOCKET).exists() and time.monotonic() < end:
+    while not (systemd.RUN / systemd.BUS_SOCKET).exists() and time.monotonic() < end:
         time.sleep(0.1)
 
 

@@ -9,14 +9,15 @@ again, and at who has the device open, once both are back.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, pci
+from liveupdated import cgroup, dpdk, pci
 from liveupdated.carry import declared
-from liveupdated.qemu import cmdline, process
+from liveupdated.errors import LiveUpdateError
+from liveupdated.qemu import cmdline, files, guest, process, qmp
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.workloads import Marker, Result
 
@@ -55,6 +56,8 @@ class Owner:
     names: tuple[str, ...]
     """By which a rule may mean it."""
     is_qemu: bool
+    starts_again: bool
+    """Though it is no service: a DPDK application."""
 
 
 # --- find ---
@@ -63,25 +66,27 @@ class Owner:
 def find(host: "Host") -> Iterable[Workload]:
     """Every device that is passed through, whoever has it open; devices in VFIO's hands alone."""
     owners = pci.owners()
+    applications = {application.pid for application in dpdk.applications()} if owners else set()
     for address in pci.addresses():
         if pci.passed_through(address):
-            owner = _owner(owners[address]) if address in owners else None
+            owner = _owner(owners[address], applications) if address in owners else None
             yield _judged(host, address, owner)
 
 
-def _owner(pid: int) -> Owner:
+def _owner(pid: int, applications: Collection[int]) -> Owner:
     argv: list[str] = []
     try:
         program = os.path.basename(process.program(pid))
         unit = _unit(cgroup.of_process(pid))
         argv = cmdline.of_process(pid)
     except (OSError, StopIteration):
-        return Owner(pid, f"process {pid}", "", (), is_qemu=False)
+        return Owner(pid, f"process {pid}", "", (), is_qemu=False, starts_again=False)
     is_qemu = program.startswith(process.PROGRAMS)
     guest = cmdline.guest_name(argv) if is_qemu else ""
     where = f"in {unit}" if unit else "in no service"
     name = f"{program} (process {pid}, {where})"
-    return Owner(pid, name, unit, tuple(filter(None, (unit, guest))), is_qemu)
+    names = tuple(filter(None, (unit, guest)))
+    return Owner(pid, name, unit, names, is_qemu, bool(unit) or pid in applications)
 
 
 def _unit(control_group: str) -> str:
@@ -114,7 +119,8 @@ def _judged(host: "Host", address: str, owner: Owner | None) -> Workload:
         workload.verdict = Verdict.BLOCKS
         workload.reason = f"{held}, {why} {WAY_OUT}"
     else:
-        workload.reason = f"{held}: reset, and opened again by its service, which starts afresh"
+        again = "whose guest is suspended" if owner.is_qemu else "which starts afresh"
+        workload.reason = f"{held}: reset, and opened again by its owner, {again}"
     return workload
 
 
@@ -131,11 +137,24 @@ def _obstacle(owner: Owner, said: str) -> str:
     lost = "and neither its DMA nor its state can be carried into another kernel"
     if said:
         return f"which is to be carried, {lost}"
+    if owner.is_qemu and _is_suspended(owner.pid):
+        return ""
     if owner.is_qemu:
         return f"whose guest would be carried, {lost} (that of a guest suspended to RAM need not)"
-    if not owner.unit:
+    if not owner.starts_again:
         return f"which nothing starts again, {lost}"
     return ""
+
+
+def _is_suspended(pid: int) -> bool:
+    """Whether QEMU carries the guest in the mode cpr-reboot, with its devices (`qemu.guest`)."""
+    try:
+        argv = cmdline.of_process(pid)
+        sockets = [files.as_seen_by(pid, path) for path in cmdline.qmp_sockets(argv)]
+        with qmp.first_free(sockets, pid) as monitor:
+            return guest.suspended(monitor)
+    except (LiveUpdateError, OSError):
+        return False
 
 
 # --- save: there is nothing to save ---

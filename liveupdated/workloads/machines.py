@@ -68,7 +68,7 @@ def find(host: "Host") -> Iterable[Workload]:
         main = int(unit.get("MainPID") or "0")
         if name.endswith(".service") and main in processes:
             processes.discard(main)
-            if name not in by_criu:
+            if name not in by_criu or by_criu[name].optional:
                 host.spoken_for.add(name)
                 yield _of_service(host, name, unit, main)
     for pid in sorted(processes):

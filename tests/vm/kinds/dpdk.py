@@ -80,7 +80,7 @@ def assert_returned(vm: Machine, session: Row) -> None:
     environ = vm.run("tr '\\0' '\\n' < /proc/$(pgrep -f file-prefix=bare)/environ").stdout
     assert "COLOUR=light % blue\n" in environ
     status = vm.run("grep Groups /proc/$(pgrep -f file-prefix=bare)/status").stdout
-    assert status.split() == ["Groups:", "0", "4", "20"], status
+    assert {"4", "20"} <= set(status.split()), status
     rows = {row["id"]: row["outcome_reason"] for row in session["workloads"]}
     assert "what was in flight is lost" in rows["dpdk:bare"], rows
     assert "net_null0 had received" in rows["dpdk:lab"], rows
