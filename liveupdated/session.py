@@ -125,6 +125,10 @@ class Workload:
     """What `save` left for `restore`; None while not saved."""
     outcome: Outcome | None = None
     outcome_reason: str = ""
+    starts_afresh: bool = True
+    """Whether, its memory lost, it can be started again: else agreeing to that loses it."""
+    declaration: dict[str, str] = field(default_factory=dict)
+    """What a rule says that names it, where that is more than its name."""
 
 
 @dataclass

@@ -30,12 +30,13 @@ def rule_text(workload: Workload) -> str:
     rule = workloads.kind(workload.kind).RULE
     if rule is None:
         raise InvalidArgument(f"nothing can be declared for workloads of kind {workload.kind}")
+    named = workload.declaration or {rules.subject(rule): workload.name}
     # JSON's strings are TOML's basic strings (toml.io, v1.0.0).
-    name = json.dumps(glob.escape(workload.name))
+    about = "".join(f"{key} = {json.dumps(glob.escape(name))}\n" for key, name in named.items())
     return (
         "# Written by `liveupdatectl carry`, after a rehearsal that went well; "
         "`liveupdatectl forget` takes it away.\n"
-        f'[[workload]]\n{rules.subject(rule)} = {name}\ncarry = "memory"\n'
+        f'[[workload]]\n{about}carry = "memory"\n'
     )
 
 

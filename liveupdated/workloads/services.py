@@ -179,7 +179,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     mark(FROZEN)
     try:
         saved = checkpoint.take(
-            workload.name, main, group, artifacts, _volatile_folders(workload.name)
+            workload.name, main, group, artifacts, volatile=_volatile_folders(workload.name)
         )
     except SaveFailed:
         _set_watchdog(main, watchdog_us)

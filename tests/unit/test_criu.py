@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,21 +16,24 @@ Start = Callable[[str], int]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start a Python program that says when it is ready; its pid."""
-    running: list[subprocess.Popen[str]] = []
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a Python program that tells by a file when it is ready; its pid."""
+    running: list[subprocess.Popen[bytes]] = []
 
     def run(code: str) -> int:
-        code = f"import os, socket, sys, time\n{code}\nprint('ready', flush=True); time.sleep(600)"
+        ready = tmp_path / f"ready{len(running)}"
+        code = f"import os, socket, sys, time\n{code}\nopen({str(ready)!r}, 'w'); time.sleep(600)"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         running.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        while not ready.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
         return process.pid
 
     yield run
