@@ -27,6 +27,8 @@ class Process:
     start: int
     """When it was started, in clock ticks since boot: with the pid, who it is."""
     uid: int
+    comm: str
+    """Its short name: the kernel's, from the file that was executed, until it sets one itself."""
     exe: str
     argv: tuple[str, ...]
     """What it says its arguments are (prctl(2), PR_SET_MM): never more than a claim."""
@@ -46,6 +48,13 @@ class Process:
         return os.path.basename(self.exe.removesuffix(DELETED))
 
     @property
+    def label(self) -> str:
+        """What people call it: the script's name where the program is an interpreter that the
+        kernel was told by the script (execve(2)), else the program's."""
+        scripts = (os.path.basename(word) for word in self.argv[1:3])
+        return next((name for name in scripts if name[:15] == self.comm), self.program)
+
+    @property
     def command(self) -> str:
         """Its arguments in one line, shortened."""
         text = " ".join(self.argv) or self.program
@@ -62,7 +71,7 @@ def one(pid: int, proc: Path = PROC) -> Process | None:
     """The process of that number; None when there is none that counts."""
     folder = proc / str(pid)
     try:
-        _, _, text = (folder / "stat").read_text(errors="replace").rpartition(")")
+        head, _, text = (folder / "stat").read_text(errors="replace").rpartition(")")
         stat = text.split()
         if stat[0] in "ZX" or int(stat[6]) & KERNEL_THREAD:
             return None
@@ -74,6 +83,7 @@ def one(pid: int, proc: Path = PROC) -> Process | None:
             tty=int(stat[4]),
             start=int(stat[19]),
             uid=int(status(pid, proc)["Uid"].split()[0]),
+            comm=head.partition("(")[2],
             exe=os.readlink(folder / "exe"),
             argv=words((folder / "cmdline").read_bytes()),
             cgroup=_cgroup(folder),

@@ -55,10 +55,10 @@ def find(host: "Host") -> Iterable[Workload]:
 def _named(
     declared: Iterable[tuple[trees.Tree, ProcessRule]],
 ) -> Iterator[tuple[str, trees.Tree, ProcessRule]]:
-    """`USER/PROGRAM`, and with the pid from the second of them on."""
+    """`USER/LABEL`, and with the pid from the second of them on."""
     taken = set()
     for tree, rule in declared:
-        name = f"{tree.root.user}/{tree.root.program}"
+        name = f"{tree.root.user}/{tree.root.label}"
         name = f"{name}-{tree.root.pid}" if name in taken else name
         taken.add(name)
         yield name, tree, rule
@@ -111,25 +111,31 @@ def _undeclared(
 ) -> Iterator[Workload]:
     groups: dict[tuple[str, str], list[trees.Tree]] = {}
     for tree in others:
-        groups.setdefault((tree.root.user, tree.root.program), []).append(tree)
-    for (user, program), group in groups.items():
+        groups.setdefault((tree.root.user, tree.root.label), []).append(tree)
+    for (user, label), group in groups.items():
         pids = {pid for tree in group for pid in tree.pids}
         root = group[0].root
         where = places.unit_of(root.cgroup) or root.cgroup
         reason = f"{_count(len(pids))} that no rule names: {root.command} ({root.pid}, in {where})"
         if len(group) > 1:
-            reason += f" and {len(group) - 1} more of {program}"
-        below = sorted({processes[pid].program for pid in pids if pid in processes} - {program})
+            reason += f" and {len(group) - 1} more of {label}"
+        below = sorted({processes[pid].label for pid in pids if pid in processes} - {label})
         if below:
             reason += f", with {', '.join(below[:5])}{' and others' if below[5:] else ''} below"
         yield Workload(
-            id=f"{KIND}:{user}/{program}",
+            id=f"{KIND}:{user}/{label}",
             kind=KIND,
-            name=f"{user}/{program}",
+            name=f"{user}/{label}",
             verdict=Verdict.LOST,
             reason=f"{reason} ({WAY_OUT})",
-            declaration={"process": root.exe.removesuffix(look.DELETED), "user": user},
+            declaration=_declaration(root),
         )
+
+
+def _declaration(root: look.Process) -> dict[str, str]:
+    """A rule that names this program of this user; of an interpreter's, this script."""
+    found = {"process": root.exe.removesuffix(look.DELETED), "user": root.user}
+    return found if root.label == root.program else {**found, "arguments": " ".join(root.argv)}
 
 
 def _count(number: int) -> str:
@@ -157,7 +163,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         saved["exe"] = root.exe
     if workload.verdict is Verdict.CARRIED:
         saved |= _freeze(workload, root, artifacts, mark)
-    saved |= {"user": root.user, "program": root.program}
+    saved |= {"user": root.user, "label": root.label}
     saved["slice"] = places.slice_of(root.cgroup)
     saved["cgroup"] = root.cgroup if places.by_hand(root.cgroup) else ""
     workload.saved = saved
@@ -300,7 +306,7 @@ def _bring_back(workload: Workload, artifacts: Path) -> Result:
 
 
 def _place(saved: dict[str, Json]) -> unit.Place:
-    called = f"{saved['program']} of {saved['user']}"
+    called = f"{saved['label']} of {saved['user']}"
     return unit.Place(called, saved["slice"], saved.get("runtime_uids", ()))
 
 
