@@ -124,6 +124,26 @@ def tree(root: int, below: Mapping[int, list[int]]) -> list[int]:
     return found
 
 
+def living_tree(root: int) -> list[int]:
+    """The same, asked of the kernel from the root down (proc_tid_children(5))."""
+    found = [root]
+    for pid in found:
+        for thread in _threads(pid):
+            try:
+                text = (PROC / f"{pid}/task/{thread}/children").read_text()
+            except OSError:  # gone meanwhile
+                continue
+            found += [int(child) for child in text.split() if one(int(child))]
+    return found
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(PROC / f"{pid}/task")
+    except OSError:
+        return []
+
+
 def ancestors(pid: int, processes: Mapping[int, Process]) -> Iterator[int]:
     """Its parent and so on, but not PID 1."""
     seen = {pid}

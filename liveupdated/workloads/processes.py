@@ -31,7 +31,7 @@ GROUP = "liveupdated-carried"
 AGAIN = "again"
 """Below the artifacts: the folder with what is noted for starting it again."""
 GONE_LIMIT_S = 10.0
-GATHER_LIMIT_S = 10.0
+GATHER_LIMIT_S = 60.0
 WAY_OUT = (
     'way out: declare it (`liveupdatectl carry NAME`, or a rule with process = "..."), '
     "end it, or agree to its loss (--accept-loss)"
@@ -179,7 +179,7 @@ def _note_for_again(pid: int, artifacts: Path) -> str:
 def _freeze(
     workload: Workload, root: look.Process, artifacts: Path, mark: Marker
 ) -> dict[str, Json]:
-    pids = look.tree(root.pid, look.children(look.processes().values()))
+    pids = look.living_tree(root.pid)
     if found := criu.obstacles(root.pid, pids):
         raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(found))
     group = _group(workload)
@@ -209,15 +209,15 @@ def _gather(root: int, group: Path) -> list[int]:
     group.mkdir(exist_ok=True)
     end = time.monotonic() + GATHER_LIMIT_S
     while True:
-        pids = look.tree(root, look.children(look.processes().values()))
+        pids = look.living_tree(root)
         missing = set(pids) - set(cgroup.pids(group))
         if not missing:
             return pids
-        if time.monotonic() > end:
-            raise SaveFailed("its processes could not be gathered", f"{len(missing)} are missing")
         for pid in (pid for pid in pids if pid in missing):
             with contextlib.suppress(ProcessLookupError):
                 (group / "cgroup.procs").write_text(str(pid))
+        if time.monotonic() > end:
+            raise SaveFailed("its processes could not be gathered", f"{len(missing)} are missing")
 
 
 def _scatter(workload: Workload) -> None:
