@@ -124,6 +124,12 @@ def of_process(pid: int, main: int, targets: Descriptors) -> list[str]:
         ]
     if _namespace(pid, "pid_for_children") != _namespace(pid, "pid"):
         found.append(f"the children of process {pid} get a pid namespace of their own")
+    found += [
+        f"process {pid} has a file open whose name was removed and that has another one "
+        f"({target.removesuffix(DELETED)}; way out: redirect from elsewhere)"
+        for fd, target in targets.items()
+        if _removed(target) and _links(pid, fd)
+    ]
     found += _mappings(pid)
     found += _watches(pid, targets)
     return found
@@ -180,6 +186,15 @@ def _watches(pid: int, targets: Descriptors) -> list[str]:
 
 def _removed(target: str) -> bool:
     return target.startswith("/") and target.endswith(DELETED) and "memfd:" not in target
+
+
+def _links(pid: int, fd: int) -> int:
+    """How many names the file has: CRIU takes along what has none, by its content, and would have
+    to make a link for what has others (criu(8), --link-remap)."""
+    try:
+        return os.stat(f"/proc/{pid}/fd/{fd}").st_nlink
+    except OSError:
+        return 0
 
 
 def _text(pid: int, name: str) -> str:

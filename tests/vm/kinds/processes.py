@@ -81,7 +81,7 @@ def furnish(vm: Machine) -> None:
     for name in ("manifold", "ticker"):
         vm.put(HERE / name, f"/usr/local/bin/{name}", 0o755)
     vm.run("systemctl start atd")
-    vm.run(by_user("echo exec /usr/local/bin/ticker at | at now 2> /dev/null"))
+    vm.run(by_user("echo 'exec /usr/local/bin/ticker at < /dev/null' | at now 2> /dev/null"))
     wait_for(vm, f"grep -q . {HOME}/ticker-at")
     vm.run(by_user("setsid /usr/local/bin/manifold < /dev/null > manifold.out 2>&1 &"))
     wait_for(vm, "test -S /tmp/manifold/socket")
