@@ -21,6 +21,8 @@ from liveupdated.session import Json
 IMAGES = "images"
 VOLATILE = "volatile.tar"
 FILES = "files.tar"
+SHARED_MEMORY = "/dev/shm/"  # noqa: S108
+"""Files there are POSIX shared memory (shm_overview(7)): CRIU keeps the mapping, not the file."""
 
 # Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
 # written once and read once by a disk of 200 MB/s.
@@ -88,7 +90,7 @@ def take(
             keep_tcp=keep_tcp,
             shell_job=not criu.leads_session(main),
         )
-        _keep_files(main, artifacts / VOLATILE, volatile)
+        _keep_files(main, artifacts / VOLATILE, [*volatile, *_shared_memory(pids)])
         _keep_files(main, artifacts / FILES, files(pids) if files else (), "--no-recursion")
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
         cgroup.thaw(group)
@@ -102,6 +104,12 @@ def take(
     saved["launch"] = _write_launch(artifacts, main, pids, outside, kept)
     saved["bytes"] = sum(entry.stat().st_size for entry in images.iterdir())
     return saved
+
+
+def _shared_memory(pids: Sequence[int]) -> list[str]:
+    """The files of POSIX shared memory that they have mapped or open, from the root folder."""
+    used = {path for pid in pids for path in (*criu.mapped(pid), *criu.descriptors(pid).values())}
+    return sorted(path.removeprefix("/") for path in used if path.startswith(SHARED_MEMORY))
 
 
 def _keep_files(main: int, archive: Path, names: Sequence[str], *options: str) -> None:

@@ -29,6 +29,9 @@ DUMP_LIMIT_S = 300.0
 HOST_PID = 1
 """A process that is in the namespaces of the host."""
 
+WAY_OUT = "(way out: "
+"""In an obstacle that somebody can do something about."""
+
 KERNEL = "kernel:criu"
 """Among a workload's needs: a kernel that was built with what CRIU needs."""
 
@@ -48,15 +51,19 @@ CLOSE_TCP = ["--tcp-close"]
 SHELL_JOB = ["--shell-job"]
 """For a tree whose root leads no session: it joins that of whoever restores it (criu(8))."""
 
+NAMELESS = ("/memfd:", "/dev/zero (deleted)")
+"""Files of a mount of the kernel's own that nobody sees: CRIU takes their content along."""
 HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
 FOREIGN_NAMESPACES = {
     "user": "PrivateUsers=no",
     "net": "PrivateNetwork=no",
-    "ipc": "PrivateIPC=no",
     "pid": "PrivatePIDs=no",
     "cgroup": "ProtectControlGroups=yes instead of private or strict",
 }
 """Namespaces that criu cannot take along from inside a unit, and the setting that avoids them."""
+
+SYSV_SHARED_MEMORY = "/SYSV"
+"""How the names of its segments begin among a process's mappings (ipc/shm.c, newseg())."""
 
 UNCARRIABLE_ANON = {
     "[io_uring]": "an io_uring",
@@ -166,7 +173,7 @@ def externals(pids: list[int]) -> list[External]:
             if inode is not None:
                 if peers.get(inode, (0, ""))[1] == JOURNAL_STREAM:
                     found[target] = External(f"unix[{inode}]", f"socket:[{inode}]", "")
-            elif target.startswith("/"):
+            elif target.startswith("/") and not target.startswith(NAMELESS):
                 info = fdinfo(pid, fd)
                 if info["mnt_id"] not in mounts:
                     number = os.stat(f"/proc/{pid}/fd/{fd}").st_ino
@@ -177,7 +184,7 @@ def externals(pids: list[int]) -> list[External]:
 
 def obstacles(main: int, pids: list[int]) -> list[str]:
     """Why CRIU could not carry these processes: sentences with the way out, none if it can."""
-    found = [*_tool_obstacles(), *_tree_obstacles(main, pids)]
+    found = [*_tool_obstacles(), *_tree_obstacles(main, pids), *_ipc_obstacles(main, pids)]
     found += [
         f"it runs in a {name} namespace of its own "
         f"(way out: {setting} in its service; else, start it without one)"
@@ -226,6 +233,23 @@ def _tree_obstacles(main: int, pids: list[int]) -> list[str]:
     if (own_root.st_dev, own_root.st_ino) != (root.st_dev, root.st_ino):
         found.append("it has a root folder of its own (RootDirectory=, RootImage=, chroot)")
     return found
+
+
+def _ipc_obstacles(main: int, pids: list[int]) -> list[str]:
+    """System V shared memory (sysvipc(7)) is carried with its IPC namespace, or not at all."""
+    if namespace(main, "ipc") != namespace(HOST_PID, "ipc"):
+        return []
+    return [
+        f"process {pid} has System V shared memory, which is the host's (way out: PrivateIPC=yes)"
+        for pid in pids
+        if any(path.startswith(SYSV_SHARED_MEMORY) for path in mapped(pid))
+    ][:1]
+
+
+def mapped(pid: int) -> set[str]:
+    """The files that a process has mapped (proc_pid_maps(5))."""
+    lines = (line.split(maxsplit=5) for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    return {words[5] for words in lines if len(words) == 6 and words[5].startswith("/")}
 
 
 def _uncarriable(target: str, peers: dict[int, tuple[int, str]], own: set[int]) -> list[str]:
@@ -304,6 +328,19 @@ def first_error(log: Path) -> str:
         return ""
     found = re.search(r"Error \([^)]*\): (.*)", text)
     return found[1] if found else ""
+
+
+def restore_error(log: Path) -> str:
+    """The first error of a restore, with who has the pid where one was taken."""
+    error = first_error(log)
+    taken = re.match(r"Can't fork for (\d+): File exists", error)
+    if not taken:
+        return error
+    try:
+        holder = Path(f"/proc/{taken[1]}/comm").read_text().strip()
+    except OSError:
+        holder = "a process that has ended since"
+    return f"its pid {taken[1]} was taken by {holder}"
 
 
 def restore_command(

@@ -123,6 +123,10 @@ class Workload:
     """What `find` learned and `save` needs; the kind's own business."""
     saved: dict[str, Json] | None = None
     """What `save` left for `restore`; None while not saved."""
+    optional: bool = False
+    """To be carried only where that is possible: it restarts, rather than blocks."""
+    candidate: str = ""
+    """Why it would be worth carrying, where nobody has said that it should be."""
     outcome: Outcome | None = None
     outcome_reason: str = ""
     starts_afresh: bool = True

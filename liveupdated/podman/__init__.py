@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""podman as the kind of containers sees it: rootful podman with crun and conmon.
+"""podman as the kind of containers sees it: rootful podman with crun or runc, and conmon.
 
 Standard library only: used on the restore path.
 """
@@ -16,6 +16,8 @@ PODMAN = "podman"
 ALIVE = Path("/run/libpod/alive")
 """podman makes it at its first call in a boot (runtime.refresh() of its libpod): without it, no
 container of root's runs."""
+DNS_PID = Path("/run/containers/networks/aardvark-dns/aardvark.pid")
+"""netavark starts it with the first network that needs it, and ends it with the last."""
 CALL_LIMIT_S = 120
 INVOCATION = "INVOCATION_ID"
 """Where systemd.exec(5) has set that, podman leaves conmon in the cgroup of the service that called
@@ -59,6 +61,14 @@ def running() -> list[Container]:
     return found
 
 
+def helpers() -> list[int]:
+    """Processes of podman's that come and go with its containers."""
+    try:
+        return [int(DNS_PID.read_text())]
+    except (OSError, ValueError):
+        return []
+
+
 def joined(container: Container) -> dict[str, str]:
     """The namespaces it shares with another container: type, as in its OCI configuration, to the
     other's id."""
@@ -84,3 +94,28 @@ def service_of(container: Container) -> str:
 def bundle(container: Container) -> Path:
     """Where podman keeps its configuration, its logs, and a checkpoint made in place."""
     return Path(container["StaticDir"])
+
+
+def runtime(container: Container) -> str:
+    """`crun`, `runc` and the like."""
+    return Path(container.get("OCIRuntime", "")).name
+
+
+def addresses(container: Container) -> list[str]:
+    """Its own in its networks, or those of the container whose network it shares."""
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    keys = ("IPAddress", "GlobalIPv6Address")
+    return sorted({each[key] for each in networks.values() for key in keys if each.get(key)})
+
+
+def published(container: Container) -> list[tuple[str, int]]:
+    """The host's TCP ports that lead to it, with the host's address (`0.0.0.0` for all)."""
+    ports = (container.get("NetworkSettings") or {}).get("Ports") or {}
+    return sorted(
+        {
+            (binding.get("HostIp") or "0.0.0.0", int(binding["HostPort"]))  # noqa: S104
+            for port, bindings in ports.items()
+            if port.endswith("/tcp")
+            for binding in bindings or ()
+        }
+    )

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The checkpoint of a container, before the jump.
 
-The recipe (podman 5.4, crun 1.21, CRIU 4.2.1, tried between 6.12 and 7.3):
+The recipe (podman 5.4, crun 1.21 and runc 1.1, CRIU 4.2.1, tried between 6.12 and 7.3):
 
-- The cgroup that crun knows the container by is frozen first, and no other: CRIU thaws and freezes
-  that one, and hangs when one above it is frozen.  `--leave-running` leaves it frozen.
+- The cgroup that the runtime knows the container by is frozen first, and no other: CRIU thaws and
+  freezes that one, and hangs when one above it is frozen.  `--leave-running` leaves it frozen.
 - The container's network is shut meanwhile.  What the kernel took in for a frozen socket after the
-  checkpoint would be acknowledged to the peer and lost.
+  checkpoint would be acknowledged to the peer and lost.  What its peers beyond the host send is
+  held there too (`liveupdated.tcp`), until long after the container's network has gone.
 - A container that podman keeps is checkpointed in place, in podman's own folder for it: its root
   file system stays as it is.  One that podman removes when it ends (`--rm`, and so every quadlet)
   is exported, and made anew from that, with its id and name.
@@ -25,13 +26,15 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from liveupdated import cgroup, criu, podman
+from liveupdated import cgroup, conntrack, criu, podman, tcp
 from liveupdated.errors import SaveFailed, ServiceError
 from liveupdated.session import Json, sync_folder
 
 CRUN_STATUS = Path("/run/crun")
+RUNC_STATE = Path("/run/runc")
 DUMP_LIMIT_S = 300
 CHECKPOINT = "checkpoint"
 """Below the bundle, and in an export: CRIU's images."""
@@ -50,13 +53,57 @@ table inet {NET_TABLE} {{
 """
 
 
-def cgroup_of(container_id: str) -> Path:
-    """The cgroup that crun freezes and kills the container by.  Raises ServiceError."""
+@dataclass(frozen=True)
+class Taken:
+    """A checkpoint, and what has to be known of the network for its return."""
+
+    seal: str
+    bytes: int
+    tracked: Json
+    """Of `conntrack`."""
+    tcp: Json
+    """Of `tcp`: what is held."""
+
+
+def take(name: str, facts: dict[str, Json], artifacts: Path) -> Taken:
+    """Freeze the container and checkpoint it; it stays frozen, its network shut.
+
+    `name` is the workload's, for its packet filter.  Raises LiveUpdateError or OSError, and then
+    leaves what was done so far.
+    """
+    bundle = Path(facts["bundle"])
+    export = artifacts / EXPORT if facts["export"] else None
+    hold(name, facts, conntrack.of(facts["addresses"]))
+    cgroup.freeze(Path(facts["group"]))
+    shut_network(facts["pid"])
+    tracked = conntrack.of(facts["addresses"])  # no more can come
+    held = hold(name, facts, tracked)
+    dump(facts["id"], bundle, export)
+    return Taken(
+        seal(bundle, export), size(bundle, export), conntrack.to_json(tracked), tcp.to_json(held)
+    )
+
+
+def hold(name: str, facts: dict[str, Json], tracked: Iterable[conntrack.Tracked]) -> tcp.Sockets:
+    """Keep its peers' packets, and new connections to its published ports, off this host."""
+    published = tuple(tcp.Endpoint(address, port) for address, port in facts["published"])
+    ends = tuple(each.outside(facts["addresses"]) for each in tracked)
+    held = tcp.Sockets(ends, published)
+    tcp.hold(name, held)
+    return held
+
+
+def cgroup_of(container: podman.Container) -> Path:
+    """The cgroup that its runtime freezes and kills it by.  Raises ServiceError."""
+    name = podman.runtime(container)
     try:
-        status = json.loads((CRUN_STATUS / container_id / "status").read_bytes())
+        if name == "runc":
+            state = json.loads((RUNC_STATE / container["Id"] / "state.json").read_bytes())
+            return Path(state["cgroup_paths"][""])
+        status = json.loads((CRUN_STATUS / container["Id"] / "status").read_bytes())
         return cgroup.folder(status["cgroup-path"])
     except (OSError, ValueError, KeyError) as error:
-        raise ServiceError("crun does not tell the container's cgroup", str(error)) from error
+        raise ServiceError(f"{name} does not tell the container's cgroup", str(error)) from error
 
 
 def memory_bytes(group: Path) -> int:

@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import criu, instructions, podman, systemd
+from liveupdated import conntrack, criu, instructions, podman, systemd
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 from liveupdated.podman import checkpoint
 from liveupdated.session import Json, write_durably
 
+FRESH = "fresh"
 PODMAN_LIMIT_S = 170
 NAMESPACE_NAMES = {"network": "net"}
 """Where the OCI configuration and /proc/PID/ns have different words."""
@@ -30,13 +31,13 @@ def main() -> int:
         return 0
     try:
         saved = instructions.read(artifacts, digest)
-        bring_back(saved, artifacts)
+        bring_back(saved, artifacts, work)
     except (LiveUpdateError, OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"liveupdated: {error}", file=sys.stderr)
         (work / "error").write_text(str(error))
         if saved and not saved["export"]:
             checkpoint.discard(Path(saved["bundle"]))
-        if saved and not saved["unit"]:
+        if saved and saved["seal"] and not saved["unit"]:
             _start_afresh(saved, work)
         (work / "failed").touch()
         return 1
@@ -44,7 +45,14 @@ def main() -> int:
     return 0
 
 
-def bring_back(saved: dict[str, Json], artifacts: Path) -> None:
+def write(artifacts: Path, facts: dict[str, Json], seal: str, tracked: Json) -> str:
+    """Leave what `main` needs; the digest that it asks for.  Without a seal: it is only started."""
+    keys = ("id", "bundle", "joins", "export", "cidfile", "unit")
+    saved = {**{key: facts[key] for key in keys}, "seal": seal, "tracked": tracked}
+    return instructions.write(artifacts, saved)
+
+
+def bring_back(saved: dict[str, Json], artifacts: Path, work: Path) -> None:
     """Restore it, or start it where nothing was checkpointed.  Raises RestoreFailed."""
     if not saved["seal"]:
         _podman(saved, "start", saved["id"])
@@ -57,6 +65,11 @@ def bring_back(saved: dict[str, Json], artifacts: Path) -> None:
         raise RestoreFailed("its checkpoint is not there", str(error)) from error
     if altered:
         raise RestoreFailed("its checkpoint was altered", "it is not as it was saved")
+    try:
+        # Before its sockets are back: they speak at once.
+        conntrack.put(conntrack.from_json(saved["tracked"]))
+    except LiveUpdateError as error:
+        (work / "note").write_text(f"its TCP connections may be lost: {error}")
     words = ["container", "restore", "--tcp-established", "--file-locks"]
     if export:
         _podman(saved, *words, f"--import={export}", "--ignore-volumes")
@@ -64,22 +77,25 @@ def bring_back(saved: dict[str, Json], artifacts: Path) -> None:
             # podman-rm(1) --cidfile of the service's ExecStop= finds it by that.
             Path(saved["cidfile"]).write_text(saved["id"])
     else:
-        _join(saved, bundle / "config.json")
+        _adapt(saved, bundle / "config.json")
         _podman(saved, *words, saved["id"])
     if saved["unit"]:
         conmon = _podman(saved, "inspect", "--format={{.State.ConmonPid}}", saved["id"]).strip()
         systemd.notify(f"MAINPID={conmon}\nREADY=1")
 
 
-def _join(saved: dict[str, Json], config: Path) -> None:
-    """Point the namespaces that it shares to where the other container has them now.
+def _adapt(saved: dict[str, Json], config: Path) -> None:
+    """Make the OCI configuration one that a restore in place can use.
 
-    podman does so itself for `--import` into a pod; in place it takes the paths of before
-    (restore() of its container_internal_common.go).
+    The namespaces that it shares are where the other container has them now: podman sees to that
+    for `--import` into a pod; in place it takes the paths of before (restore() of its
+    container_internal_common.go).  And CRIU does not follow a link to what is mounted (4.2.1:
+    `mnt-v2: Failed to move_mount`), as the runtime did.
     """
-    if not saved["joins"]:
-        return
     spec = json.loads(config.read_bytes())
+    for mount in spec["mounts"]:
+        if mount["type"] == "bind":
+            mount["source"] = os.path.realpath(mount["source"])
     for namespace in spec["linux"]["namespaces"]:
         kind = namespace["type"]
         if kind in saved["joins"]:
@@ -117,4 +133,4 @@ def _start_afresh(saved: dict[str, Json], work: Path) -> None:
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
         print(f"liveupdated: {error}", file=sys.stderr)
         return
-    (work / "fresh").touch()
+    (work / FRESH).touch()

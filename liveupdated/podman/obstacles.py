@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Why a container's memory could not be carried: sentences with the way out where there is one.
 
-What is here was tried with podman 5.4, crun 1.21 and CRIU 4.2.1, or is in their sources.  Standard
-library only.
+What is here was tried with podman 5.4, crun 1.21, runc 1.1 and CRIU 4.2.1, or is in their sources.
+Standard library only.
 """
 
 import re
@@ -14,16 +14,19 @@ from liveupdated import criu, podman
 CRIU_CONFIG = Path("/etc/criu/default.conf")
 """Read by CRIU also when crun calls it, as no file of crun's own is (crun 1.21)."""
 LIBCRIU = ("usr/lib/*/libcriu.so.2", "usr/lib/libcriu.so.2", "usr/lib64/libcriu.so.2")
+USER_NETWORKS = ("pasta", "slirp4netns")
 NAMELESS = re.compile(r"[0-9a-f]{64}")
 """What podman calls a volume that nobody named."""
 
 
-def of_the_host() -> list[str]:
-    """What is missing for any container."""
+def of_the_host(runtimes: set[str]) -> list[str]:
+    """What is missing for any container of these runtimes."""
     found = []
     if not criu.version():
         found.append(f"{criu.CRIU} is not installed (way out: install criu)")
-    if not any(path for pattern in LIBCRIU for path in Path("/").glob(pattern)):
+    if "crun" in runtimes and not any(
+        path for pattern in LIBCRIU for path in Path("/").glob(pattern)
+    ):
         found.append("crun does not find libcriu (way out: install libcriu2)")
     if not shutil.which("nft"):
         found.append("its network cannot be shut meanwhile (way out: install nftables)")
@@ -47,18 +50,25 @@ def of(container: podman.Container) -> list[str]:
     """What stands in the way of this container."""
     host, config = container["HostConfig"], container["Config"]
     removed, joined = bool(host.get("AutoRemove")), podman.joined(container)
-    runtime = Path(container.get("OCIRuntime", "")).name
+    runtime = podman.runtime(container)
+    links = [
+        mount["Source"]
+        for mount in container.get("Mounts", ())
+        if mount.get("Type") == "bind" and Path(mount["Source"]).is_symlink()
+    ]
     nameless = [
         mount["Name"]
         for mount in container.get("Mounts", ())
         if mount.get("Type") == "volume" and NAMELESS.fullmatch(mount.get("Name", ""))
     ]
     checks = {
-        f"its runtime is {runtime}, and only crun's checkpoint is known to leave a container frozen"
-        " (way out: --runtime=crun)": runtime != "crun",
+        f"its runtime is {runtime}, and only the checkpoints of crun and runc are known to leave a "
+        "container frozen (way out: --runtime=crun)": runtime not in ("crun", "runc"),
         "it is paused (way out: podman unpause)": container["State"].get("Paused"),
         "it uses the host's network, where what arrives after the checkpoint would be lost"
         " (way out: a network of its own)": host.get("NetworkMode") == "host",
+        f"its network is {host.get('NetworkMode')}, a process of podman's that is not carried"
+        " (way out: a bridge network)": str(host.get("NetworkMode")).startswith(USER_NETWORKS),
         "it shares the host's process ids (way out: no --pid=host)": host.get("PidMode") == "host",
         "it shares the host's System V and POSIX IPC (way out: no --ipc=host)": (
             host.get("IpcMode") == "host"
@@ -72,6 +82,8 @@ def of(container: podman.Container) -> list[str]:
         "a podman exec runs in it (way out: end that)": container.get("ExecIDs"),
         "podman removes it when it ends, and cannot export one that shares namespaces"
         " (way out: no --rm)": removed and joined,
+        f"it mounts what is a symbolic link: {', '.join(links)}"
+        " (way out: mount what that leads to)": removed and links,
         "podman removes it when it ends, with a volume that has no name"
         " (way out: name the volume)": removed and nameless,
     }

@@ -3,10 +3,11 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from liveupdated import pci
 from liveupdated.errors import ServiceError
 from liveupdated.qemu import cmdline, files
 from liveupdated.qemu.qmp import Monitor
@@ -14,7 +15,9 @@ from liveupdated.session import Json
 
 OLDEST = (9, 0)
 """QEMU: cpr-reboot, `file:` and in it descriptors that it is handed (its ChangeLog)."""
-STATES = ("running", "paused")
+SUSPENDED = "suspended"
+"""To RAM (S3): stopped, saved, loaded and continued it is that again (QEMU's ChangeLog/9.0)."""
+STATES = ("running", "paused", SUSPENDED)
 """From which a guest can be carried (RunState of qapi/run-state.json)."""
 MIGRATING = ("setup", "active", "device", "pre-switchover", "wait-unplug", "cancelling")
 """MigrationStatus of qapi/migration.json: somebody's migration is under way."""
@@ -78,13 +81,22 @@ def _state(monitor: Monitor) -> list[str]:
     return found
 
 
+def suspended(monitor: Monitor) -> bool:
+    """Whether the guest is suspended to RAM."""
+    return bool(monitor.execute("query-status")["status"] == SUSPENDED)
+
+
 def _devices(monitor: Monitor, pid: int, argv: Sequence[str]) -> list[str]:
     """Devices of the host, and devices that the command line does not know."""
-    found = [
-        f"it has {device} of the host (VFIO)"
-        + " (way out: shut the guest down, or declare that it may be started afresh)"
-        for device in _vfio(pid)
-    ]
+    found = []
+    # QEMU takes these along in the mode cpr-reboot, and in no other state: the guest's drivers have
+    # put them to rest and set them up again later (vfio_cpr_reboot_notifier() of hw/vfio/cpr.c).
+    if not suspended(monitor):
+        found = [
+            f"it has {device} of the host (VFIO) (way out: have the guest suspend to RAM, shut it "
+            "down, or declare that it may be started afresh)"
+            for device in pci.opened_by(pid)
+        ]
     named = cmdline.named_devices(argv)
     found += [
         f"its device {name} was plugged in while it ran, its command line does not have it"
@@ -92,20 +104,6 @@ def _devices(monitor: Monitor, pid: int, argv: Sequence[str]) -> list[str]:
         if name not in named
     ]
     return found
-
-
-def _vfio(pid: int) -> Iterator[str]:
-    """The PCI addresses that the process has open through VFIO (vfio.rst of the kernel)."""
-    for entry in os.scandir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(entry.path)
-        except FileNotFoundError:
-            continue
-        group = target.removeprefix("/dev/vfio/")
-        if target.startswith("/dev/vfio/devices/"):
-            yield target
-        elif group != target and group.isdigit():
-            yield from sorted(os.listdir(f"/sys/kernel/iommu_groups/{group}/devices"))
 
 
 def _children(monitor: Monitor, path: str, kind: str = "") -> list[str]:

@@ -28,6 +28,9 @@ POLL_S = 0.005
 EXIT_ON_ERROR = (9, 1)
 """From this QEMU on a load that fails can leave QEMU running, to say why (qapi/migration.json)."""
 
+CONTINUED = ("running", "suspended")
+"""What `cont` brings a guest back to, as it was before the stop (RunState)."""
+
 
 def take(
     monitor: Monitor, artifacts: Path, ram: Sequence[str], mark: Callable[[str], None]
@@ -106,7 +109,7 @@ def _settings(monitor: Monitor) -> dict[str, Json]:
     parameters = monitor.execute("query-migrate-parameters")
     capabilities = monitor.execute("query-migrate-capabilities")
     return {
-        "running": monitor.execute("query-status")["running"],
+        "running": monitor.execute("query-status")["status"] in CONTINUED,
         "parameters": {key: parameters[key] for key in ("mode", "max-bandwidth")},
         IGNORE_SHARED: {"capability": IGNORE_SHARED, "state": True} in capabilities,
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, instructions, paths, systemd, unitfiles, unitrestore
+from liveupdated import cgroup, instructions, needs, paths, systemd, unitfiles, unitrestore
 from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.qemu import cmdline, files, guest, launch, process, qmp, snapshot
@@ -62,16 +62,17 @@ RULE = MachineRule
 
 def find(host: "Host") -> Iterable[Workload]:
     """Every guest of a QEMU on this host; those in containers are their containers' business."""
-    processes = set(process.emulators())
+    processes = set(process.emulators()) - host.spoken_for_pids
     by_criu = declared(host)
     for name, unit in sorted(host.units.items()):
         main = int(unit.get("MainPID") or "0")
         if name.endswith(".service") and main in processes:
             processes.discard(main)
-            if name not in by_criu:
+            if name not in by_criu or by_criu[name].optional:
                 host.spoken_for.add(name)
                 yield _of_service(host, name, unit, main)
     for pid in sorted(processes):
+        host.spoken_for_pids.add(pid)
         yield _without_service(pid)
 
 
@@ -124,7 +125,10 @@ def _judge(workload: Workload, unit: systemd.Properties, argv: list[str]) -> Non
     with _monitor(main, argv) as monitor:
         seen = guest.look(monitor, main, argv)
     found += seen.obstacles
-    workload.needs = [f"link:{link}" for link in cmdline.links(argv)]
+    workload.needs = [
+        *needs.of_processes([main]),
+        *(f"link:{link}" for link in cmdline.links(argv)),
+    ]
     if found:
         workload.reason = _cannot("; ".join(found))
         return

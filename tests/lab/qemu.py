@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .accel import accelerator
+from .accel import TCG, accelerator
 from .agent import Agent, AgentAway, AgentError, AgentLost
 from .command import EVIDENCE, Command, Completed, arguments, completed
-from .errors import CommandFailed, GuestGone, GuestPanic, LabError
+from .errors import CommandFailed, EmulatorFault, GuestGone, GuestPanic, LabError
 from .image import Image
 
 CMDLINE = (
@@ -311,7 +311,9 @@ class Machine:
             text = file.read()
             self._console_seen = file.tell()
         if _PANIC.search(text) and not self.panics_expected:
-            raise GuestPanic(self.console_tail())
+            emulated = accelerator(self.kernel.image) == TCG
+            fault = EmulatorFault if emulated and b"Oops: int3" in text else GuestPanic
+            raise fault(self.console_tail())
 
 
 def _free_port() -> int:

@@ -39,7 +39,7 @@ def boot(request: pytest.FixtureRequest, lab_image: Image) -> Iterator[Callable[
 
     Without `disk=installed` it is the bare Debian.
     """
-    machines = request.node.stash.setdefault(_MACHINES, [])
+    machines = request.node.stash[_MACHINES] = []
     with ExitStack() as stack:
 
         def start(**arguments: Any) -> Machine:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from liveupdated import paths
+from liveupdated import paths, unitrestore
 from liveupdated.host import Host
 from liveupdated.podman import checkpoint, obstacles
 from liveupdated.session import Outcome, Verdict, Workload
@@ -123,7 +123,7 @@ def test_nothing_is_made_up_when_podman_does_not_answer(tmp_path: Path) -> None:
 def test_what_the_boot_has_restored_is_not_started_again(tmp_path: Path) -> None:
     workload = saved()
     containers.prepare(workload, tmp_path)
-    (containers._work(workload) / "running").touch()
+    (unitrestore.folder(containers._unit(workload)) / "running").touch()
     assert containers.restore(workload, tmp_path, lambda mark: None).outcome is Outcome.CARRIED
 
 
@@ -132,7 +132,7 @@ def test_a_unit_serves_once(tmp_path: Path, end: str) -> None:
     workload = saved()
     containers.prepare(workload, tmp_path)
     assert containers.boot_files(workload, tmp_path)
-    (containers._work(workload) / end).touch()
+    (unitrestore.folder(containers._unit(workload)) / end).touch()
     assert not containers.boot_files(workload, tmp_path)
 
 

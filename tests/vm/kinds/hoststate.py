@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.qemu import Machine
+from tests.vm.guest import HERE
+from tests.vm.kinds import Row
 
 BY_HAND = """
 set -e
@@ -37,7 +39,7 @@ dd if=/dev/zero of=/var/swap bs=1M count=16 status=none
 chmod 600 /var/swap
 mkswap -q /var/swap
 swapon -p 5 /var/swap
-echo 8 > /proc/sys/vm/nr_hugepages
+echo $(( $(cat /proc/sys/vm/nr_hugepages) + 8 )) > /proc/sys/vm/nr_hugepages
 mkdir -p /sys/fs/cgroup/hand/below
 echo 50M > /sys/fs/cgroup/hand/memory.max
 """
@@ -61,8 +63,17 @@ cat memory.max
 """
 BEFORE = "/var/lib/hoststate.before"
 FOUND = "module sysctl hugepages link nftables address route rule cgroup mount swap".split()
-PLANNED = {f"hoststate:{name}": "carried" for name in FOUND}
+STATE = {f"hoststate:{name}": "carried" for name in FOUND}
+PLANNED = {**STATE, "services:stander.service": "carried"}
 OUTCOMES = PLANNED
+STANDER = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/usr/local/bin/stander /mnt/image 10.77.0.1
+[Install]
+WantedBy=multi-user.target
+"""
+LOG = "/mnt/image/log"
 ALTER = """
 for file in $(grep -l swappiness /var/lib/liveupdated/sessions/*/*/state.json); do
     sed -i s/42/43/ $file
@@ -71,6 +82,7 @@ done
 ALTERED = {
     "hoststate:sysctl": ("failed", "the saved sysctl state was altered"),
     "hoststate:link": ("carried", ""),
+    "services:stander.service": ("carried", ""),
 }
 
 
@@ -78,17 +90,30 @@ def furnish(vm: Machine) -> None:
     with tempfile.TemporaryDirectory() as folder:
         vm.put(file_system(Path(folder) / "image"), "/var/image")
     vm.run(BY_HAND)
+    vm.put(HERE / "stander", "/usr/local/bin/stander", 0o755)
+    vm.put(STANDER, "/etc/systemd/system/stander.service")
+    vm.run("systemctl daemon-reload; systemctl enable --now stander")
     vm.put(vm.run(LOOK).stdout.encode(), BEFORE)
 
 
 def assert_goes_on(vm: Machine) -> None:
-    """All of it is as it was made."""
+    """All of it is as it was made, and what stands on it goes on."""
     assert vm.run(LOOK).stdout == vm.get(BEFORE).decode()
+    lines = f"$(wc -l < {LOG})"
+    vm.run(f"end=$(({lines} + 3)); until [ {lines} -ge $end ]; do sleep 0.2; done")
+    numbers = list(map(int, vm.get(LOG).decode().split()))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
+    """Nothing has to be said: where its files and its addresses are is seen."""
+    reason = rows["services:stander.service"]["reason"]
+    assert "1 TCP connection" in reason or "2 TCP connections" in reason, reason
 
 
 def assert_returned(vm: Machine, session: dict[str, Any]) -> None:
     rows = {w["id"]: w for w in session["workloads"] if w["kind"] == "hoststate"}
-    assert {name: rows[name]["outcome_reason"] for name in PLANNED} == dict.fromkeys(PLANNED, "")
+    assert {name: rows[name]["outcome_reason"] for name in STATE} == dict.fromkeys(STATE, "")
 
 
 def assert_fresh(vm: Machine) -> None:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs inside the container: what the steps do with workloads of kind `units`, and only those."""
+"""Runs inside the container: what the steps do with workloads of the kind $KIND, and only those."""
 
 import dataclasses
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from liveupdated import systemd
-from liveupdated.carry import UnitRule
 from liveupdated.session import Verdict, Workload, workload_from_json
-from liveupdated.workloads import units
+from liveupdated.workloads import kind
 
-SAVED = Path("/var/lib/units-saved.json")
-OUTCOMES = Path("/var/lib/units-outcomes.json")
+KIND = kind(os.environ.get("KIND", "units"))
+SAVED = Path("/var/lib/saved.json")
+OUTCOMES = Path("/var/lib/outcomes.json")
 NOWHERE = Path("/nonexistent")
 
 
@@ -25,14 +26,14 @@ def find() -> list[Workload]:
     from liveupdated.host import Host  # noqa: PLC0415
     from liveupdated.rules import load_rules  # noqa: PLC0415
 
-    return list(units.find(Host(load_rules([UnitRule]))))
+    return list(KIND.find(Host(load_rules([KIND.RULE] if KIND.RULE else []))))
 
 
 def save() -> None:
     found = find()
     for workload in found:
         if workload.verdict is not Verdict.LOST:
-            units.save(workload, NOWHERE, ignore)
+            KIND.save(workload, NOWHERE, ignore)
     SAVED.write_text(json.dumps([dataclasses.asdict(workload) for workload in found]))
 
 
@@ -42,7 +43,7 @@ def saved() -> list[Workload]:
 
 def generate(folder: str) -> None:
     for workload in saved() if SAVED.exists() else []:
-        for path, text in units.boot_files(workload, NOWHERE).items():
+        for path, text in KIND.boot_files(workload, NOWHERE).items():
             file = Path(folder, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
@@ -52,7 +53,7 @@ def restore(jumped: bool) -> None:
     systemd.notify("READY=1")
 
     def one(workload: Workload) -> list[str]:
-        result = units.restore(workload, NOWHERE, ignore) if jumped else units.restart(workload)
+        result = KIND.restore(workload, NOWHERE, ignore) if jumped else KIND.restart(workload)
         return [workload.name, result.outcome, result.reason]
 
     with ThreadPoolExecutor(16) as pool:
@@ -73,7 +74,7 @@ def main(step: str, *words: str) -> None:
         case "restart":
             restore(False)
         case "settle":
-            units.settle()
+            KIND.settle()
 
 
 if __name__ == "__main__":
