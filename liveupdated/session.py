@@ -129,6 +129,10 @@ class Workload:
     """Why it would be worth carrying, where nobody has said that it should be."""
     outcome: Outcome | None = None
     outcome_reason: str = ""
+    starts_afresh: bool = True
+    """Whether, its memory lost, it can be started again: else agreeing to that loses it."""
+    declaration: dict[str, str] = field(default_factory=dict)
+    """What a rule says that names it, where that is more than its name."""
 
 
 @dataclass

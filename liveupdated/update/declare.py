@@ -45,12 +45,13 @@ def _subject(workload: Workload) -> str:
 
 def rule_text(workload: Workload) -> str:
     """The rule that declares it.  Raises InvalidArgument as `_subject`."""
+    named = workload.declaration or {_subject(workload): workload.name}
     # JSON's strings are TOML's basic strings (toml.io, v1.0.0).
-    name = json.dumps(glob.escape(workload.name))
+    about = "".join(f"{key} = {json.dumps(glob.escape(name))}\n" for key, name in named.items())
     return (
         "# Written by `liveupdatectl carry`, after a rehearsal that went well; "
         "`liveupdatectl forget` takes it away.\n"
-        f'[[workload]]\n{_subject(workload)} = {name}\ncarry = "memory"\n'
+        f'[[workload]]\n{about}carry = "memory"\n'
     )
 
 

@@ -258,11 +258,11 @@ def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
 
 
 def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
-    """A blocking workload whose loss was agreed to restarts like any other."""
+    """A blocking workload whose loss was agreed to restarts like any other, if it can."""
     if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
         return workload
     return dataclasses.replace(
         workload,
-        verdict=Verdict.RESTARTED,
+        verdict=Verdict.RESTARTED if workload.starts_afresh else Verdict.LOST,
         reason=f"its memory is lost, as was agreed to: {workload.reason}",
     )

@@ -237,7 +237,9 @@ def _take(workload: Workload, artifacts: Path, mark: Marker) -> None:
     _set_watchdog(main, WATCHDOG_PAUSE_US if watchdog_us else 0)
     mark(FROZEN)
     try:
-        saved = checkpoint.take(workload.name, main, group, artifacts, _volatile(workload.name))
+        saved = checkpoint.take(
+            workload.name, main, group, artifacts, volatile=_volatile(workload.name)
+        )
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
         raise
