@@ -5,6 +5,8 @@ import re
 from fnmatch import fnmatchcase
 from functools import cache
 
+from liveupdated import paths
+
 # Names that podman (netavark), docker, libvirt, systemd-nspawn, LXC and Kubernetes' networks give.
 LINKS = (
     "podman* cni-podman* cni0 docker0 docker_gwbridge br-???????????? virbr* vnet* ve-* vb-* vz-* "
@@ -42,7 +44,8 @@ def owns_table(name: str) -> bool:
 
 
 def owns_mount(place: str) -> bool:
-    return place.startswith(MOUNTS)
+    # Our own state folder cannot be saved into itself.
+    return place == str(paths.STATE) or place.startswith(MOUNTS)
 
 
 def owns_cgroup(name: str) -> bool:

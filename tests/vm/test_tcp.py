@@ -22,6 +22,8 @@ X-LiveUpdate=carry
 ExecStart=/usr/local/bin/pair
 """
 GONE = "192.0.2.7"
+ENDING = "valid_lft 86400 preferred_lft 86400"
+"""An address with an end is no host state: nobody puts it back."""
 STRANDED = b"""\
 [Service]
 X-LiveUpdate=carry
@@ -75,7 +77,7 @@ def test_connections_go_on(boot: Callable[..., Machine], installed: Path) -> Non
     vm.put(STRANDED, "/etc/systemd/system/stranded.service")
     vm.put(DEVICE, "/etc/systemd/system/device.service")
     furnish(vm)
-    vm.run(f"ip address add {GONE}/32 dev lo; systemctl start pair stranded")
+    vm.run(f"ip address add {GONE}/32 dev lo {ENDING}; systemctl start pair stranded")
     vm.run("until ss -tn state established | grep -q 192.0.2.7; do sleep 0.2; done")
     before = redis(vm)
     client = Client(vm.port(PORT))
