@@ -20,6 +20,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from liveupdated import timerfd
 from liveupdated.errors import SaveFailed
 
 CRIU = "/usr/sbin/criu"
@@ -44,6 +45,8 @@ COMMON = [
 KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
 CLOSE_TCP = ["--tcp-close"]
 
+NAMELESS = ("/memfd:", "/dev/zero (deleted)")
+"""Files of a mount of the kernel's own that nobody sees: CRIU takes their content along."""
 HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
 FOREIGN_NAMESPACES = {
     "user": "PrivateUsers=no",
@@ -162,7 +165,7 @@ def externals(pids: list[int]) -> list[External]:
             if inode is not None:
                 if peers.get(inode, (0, ""))[1] == JOURNAL_STREAM:
                     found[target] = External(f"unix[{inode}]", f"socket:[{inode}]", "")
-            elif target.startswith("/"):
+            elif target.startswith("/") and not target.startswith(NAMELESS):
                 info = fdinfo(pid, fd)
                 if info["mnt_id"] not in mounts:
                     number = os.stat(f"/proc/{pid}/fd/{fd}").st_ino
@@ -267,6 +270,7 @@ def dump(main: int, cgroup: Path, images: Path, outside: list[External], *, keep
     if done.returncode != 0:
         reason = first_error(images / "dump.log") or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
+    timerfd.mend(images / timerfd.FILES)
 
 
 def first_error(log: Path) -> str:

@@ -124,3 +124,8 @@ def test_the_first_error_of_a_log_is_the_cause(tmp_path: Path) -> None:
     )
     assert criu.first_error(log) == "Can't dump half of stream unix connection."
     assert criu.first_error(tmp_path / "none") == ""
+
+
+def test_memory_without_a_name_is_not_external(start: Start) -> None:
+    pid = start("f = os.memfd_create('x')")
+    assert criu.externals([pid]) == []
