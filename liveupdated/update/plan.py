@@ -106,14 +106,14 @@ def make_plan(
     *,
     accept_loss: Sequence[str] = (),
     jump_us: int = JUMP_COST_US,
-    criu: bool | None = None,
+    no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
-    `accept_loss` are the administrator's standing patterns, beside those of the request; `criu`
-    tells whether the target was built with what CRIU needs, None when that is not known; `measured`
-    is what rehearsals have shown, by workload id.
+    `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
+    is why CRIU cannot restore memory on the target, where it cannot; `measured` is what rehearsals
+    have shown, by workload id.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
@@ -140,11 +140,8 @@ def make_plan(
             f"{running} runs already, and there is none that is newer "
             f"(to jump into it again, ask for kernel {target.id})"
         )
-    if criu is False and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
-        blockers.append(
-            f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
-            "restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
-        )
+    if no_criu and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
+        blockers.append(f"{target.release if target else 'the kernel'} {no_criu}")
     if rung != "live-update":
         blockers.append(f"{rung_reason}; live-update is the rung this version can take")
     if needed + SPACE_RESERVE > found.free_bytes:
