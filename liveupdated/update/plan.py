@@ -37,6 +37,11 @@ SPACE_RESERVE = 64 << 20
 """Bytes that must stay free in the state folder after the save."""
 
 
+_NO_CRIU = (
+    "is built without what CRIU needs to restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
+)
+
+
 class PlanTarget(Protocol):
     """The part of a catalogue entry that the plan names."""
 
@@ -59,6 +64,8 @@ class Plan:
     free_bytes: int
     blockers: tuple[str, ...]
     workloads: tuple[Workload, ...]
+    candidates: tuple[tuple[str, str], ...] = ()
+    """Names of services that would be worth carrying, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +125,15 @@ def make_plan(
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
     ordered = found.workloads if circle else order.first_to_last(found.workloads)
-    judged = tuple(
+    judged = [
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
-    )
-    needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
+    ]
+    if criu is False:
+        why = f"the new kernel {_NO_CRIU}"
+        judged = [_if_possible(w, KERNEL in w.needs, why) for w in judged]
+    judged = _that_fit(judged, found.free_bytes)
+    needed = _needed(judged)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
     rung, rung_reason = choose_rung(request.rung, target, running)
@@ -141,10 +152,7 @@ def make_plan(
             f"(to jump into it again, ask for kernel {target.id})"
         )
     if criu is False and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
-        blockers.append(
-            f"{target.release if target else 'the kernel'} is built without what CRIU needs to "
-            "restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
-        )
+        blockers.append(f"{target.release if target else 'the kernel'} {_NO_CRIU}")
     if rung != "live-update":
         blockers.append(f"{rung_reason}; live-update is the rung this version can take")
     if needed + SPACE_RESERVE > found.free_bytes:
@@ -166,8 +174,38 @@ def make_plan(
         bytes=needed,
         free_bytes=found.free_bytes,
         blockers=tuple(blockers),
-        workloads=judged,
+        workloads=tuple(judged),
+        candidates=tuple(
+            (w.name, w.candidate)
+            for w in sorted(judged, key=lambda workload: workload.name)
+            if w.candidate and w.verdict is Verdict.RESTARTED
+        ),
     )
+
+
+def _needed(workloads: Iterable[Workload]) -> int:
+    return sum(w.bytes for w in workloads if w.verdict is Verdict.CARRIED)
+
+
+def _if_possible(workload: Workload, obstacle: bool, why: str) -> Workload:
+    """Restarted, where it was to be carried only if possible and there is an obstacle."""
+    if not (obstacle and workload.optional and workload.verdict is Verdict.CARRIED):
+        return workload
+    return dataclasses.replace(
+        workload, verdict=Verdict.RESTARTED, reason=f"not carried: {why}; {workload.reason}"
+    )
+
+
+def _that_fit(workloads: list[Workload], free_bytes: int) -> list[Workload]:
+    """The largest of what is to be carried only if possible stay behind until there is room."""
+    while _needed(workloads) + SPACE_RESERVE > free_bytes:
+        optional = [w for w in workloads if w.optional and w.verdict is Verdict.CARRIED]
+        if not optional:
+            break
+        largest = max(optional, key=lambda workload: workload.bytes)
+        why = f"{paths.STATE} has no room for its {largest.bytes >> 20} MiB"
+        workloads = [_if_possible(w, w is largest, why) for w in workloads]
+    return workloads
 
 
 def measured(sessions: Iterable[Session]) -> dict[str, Cost]:
@@ -220,11 +258,11 @@ def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
 
 
 def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
-    """A blocking workload whose loss was agreed to restarts like any other."""
+    """A blocking workload whose loss was agreed to restarts like any other, if it can."""
     if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
         return workload
     return dataclasses.replace(
         workload,
-        verdict=Verdict.RESTARTED,
+        verdict=Verdict.RESTARTED if workload.starts_afresh else Verdict.LOST,
         reason=f"its memory is lost, as was agreed to: {workload.reason}",
     )
