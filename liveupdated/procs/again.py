@@ -11,9 +11,13 @@ import resource
 import stat
 from pathlib import Path
 
+from liveupdated import instructions
+from liveupdated.errors import SaveFailed
 from liveupdated.procs import look
 from liveupdated.session import Json
 
+FOLDER = "again"
+"""Below the artifacts: what is noted for starting it again."""
 CAPABILITY = "security.capability"
 """The attribute that holds a file's capabilities (capabilities(7))."""
 WAKE_ALARM = 1 << 35
@@ -78,6 +82,23 @@ def _privileges(status: dict[str, str], host: dict[str, str]) -> list[str]:
     if status.get("Seccomp", "0") != "0":
         found.append("it has a seccomp filter")
     return found
+
+
+def save(pid: int, artifacts: Path) -> dict[str, Json]:
+    """Write down what it is; what `liveupdated.procs.unit.start_again` needs.
+
+    Raises SaveFailed, and OSError when it has just ended.
+    """
+    if found := obstacles(pid):
+        raise SaveFailed(f"process {pid} cannot be started again", "; ".join(found))
+    folder = artifacts / FOLDER
+    folder.mkdir(mode=0o700)
+    noted = note(pid)
+    return {
+        "digest": instructions.write(folder, noted),
+        "folder": str(folder),
+        "exe": noted["exe"],
+    }
 
 
 def note(pid: int) -> dict[str, Json]:

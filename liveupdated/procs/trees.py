@@ -54,13 +54,18 @@ def find(
     rules: Iterable[object],
     shells: Collection[str],
     spoken_for: Collection[int] = (),
+    mains: Collection[int] = (),
 ) -> Seen:
-    """The trees that a rule names, and those that none does."""
+    """The trees that a rule names, and those that none does.
+
+    `mains` are the main processes of units: pam_systemd(8) moves that of a service with a login of
+    its own (PAMName=, a console) to the login's scope, and it is its unit's nevertheless.
+    """
     rules = list(rules)
     below = look.children(processes.values())
     outside = {pid for pid in spoken_for for pid in look.tree(pid, below)}
     places = {pid: place(process.cgroup) for pid, process in processes.items()}
-    daemons = _daemons(processes, places)
+    daemons = _daemons(processes, places) | set(mains)
     named: dict[int, ProcessRule] = {}
     for pid, process in processes.items():
         if places[pid] is not Place.ELSEWHERE and pid not in outside and pid not in daemons:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from liveupdated import cgroup, criu, paths, systemd, unitfiles, unitrestore, unitwatch
 from liveupdated.procs import again, places
-from liveupdated.session import Outcome
+from liveupdated.session import Json, Outcome
 
 CARRY, START = "restore-unit", "restore-process"
 LIMIT_S = 400.0
@@ -71,13 +71,24 @@ def start(unit: str, content: str) -> None:
     unitfiles.start(unit, {f"{systemd.RUNTIME_UNITS}/{unit}": content})
 
 
+def start_again(place: Place, saved: dict[str, Json]) -> tuple[str, Outcome, str]:
+    """Start what `again.save` has noted: the unit that it is in then, whether it runs, and why not.
+
+    Raises LiveUpdateError when systemd does not take the unit.
+    """
+    folder = Path(saved["folder"])
+    unit = name(folder)
+    start(unit, text(place, START, folder, saved["digest"]))
+    return unit, *_runs_again(unit, saved["exe"])
+
+
 def came_back(unit: str) -> bool:
     """Wait until its start is over; whether its processes are what they were."""
     _watch.until(unit, unitwatch.at_rest, LIMIT_S)
     return (unitrestore.folder(unit) / "running").exists()
 
 
-def runs_again(unit: str, exe: str) -> tuple[Outcome, str]:
+def _runs_again(unit: str, exe: str) -> tuple[Outcome, str]:
     """Wait until the launcher has become that program, or has failed to."""
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:

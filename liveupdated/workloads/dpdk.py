@@ -2,20 +2,21 @@
 """DPDK applications: started again with their EAL arguments, hugepages and devices.
 
 Their memory is hugepages that devices write to, which nothing carries into another kernel.  One
-that is a service is started by systemd, in its place; one that is not, in a transient unit as it
-was.  Hugepages and the devices' bindings are host state, and back before.
+that is a service is started by systemd, in its place; one that is not, as the process that it was.
+Hugepages and the devices' bindings are host state, and back before.
 """
 
 import dataclasses
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import again, cgroup, dpdk, pci, unitfiles, unitrestore
+from liveupdated import cgroup, dpdk, pci, unitfiles, unitrestore
 from liveupdated.carry import declared
-from liveupdated.errors import SaveFailed, ServiceError
+from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
+from liveupdated.procs import again, places
+from liveupdated.procs import unit as process_unit
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.timeline.marks import RUNNING
 from liveupdated.workloads import Marker, Result
@@ -28,7 +29,6 @@ RULE = None
 ANSWER_LIMIT_S = 120.0
 """For an application to set up its memory and devices, and answer."""
 POLL_S = 0.2
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 # --- find ---
@@ -51,7 +51,8 @@ def find(host: "Host") -> Iterable[Workload]:
 def _unit(pid: int) -> str:
     """The system's own service that it runs in, if any."""
     parts = cgroup.of_process(pid).split("/")
-    return next((part for part in parts if part.endswith(".service")), "")
+    unit = next((part for part in parts if part.endswith(".service")), "")
+    return "" if unit.startswith(places.OWN) else unit
 
 
 def _judged(host: "Host", application: dpdk.Application, unit: str) -> Workload:
@@ -79,8 +80,7 @@ def _judged(host: "Host", application: dpdk.Application, unit: str) -> Workload:
         how = f"by {unit}"
     else:
         found += again.obstacles(pid)
-        workload.facts |= _transient(name)
-        how = f"in {workload.facts['unit']}, as it is no service"
+        how = "as the process that it is"
     if found:
         workload.facts["blocked"] = True
         workload.verdict = Verdict.BLOCKS
@@ -103,10 +103,6 @@ def _service(host: "Host", unit: str, pid: int) -> dict[str, Json]:
     }
 
 
-def _transient(name: str) -> dict[str, Json]:
-    return {"unit": f"dpdk-{_UNSAFE.sub('-', name.strip('/'))}.service", "main": True}
-
-
 # --- save ---
 
 
@@ -127,8 +123,8 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         ) from error
     workload.saved = {"seen": seen}
     if facts["own"]:
-        text = again.unit(facts["pid"], f"DPDK application {workload.name}")
-        workload.saved["files"] = again.files(facts["unit"], text)
+        workload.saved["slice"] = places.slice_of(cgroup.of_process(facts["pid"]))
+        workload.saved["again"] = again.save(facts["pid"], artifacts)
 
 
 def commit(workload: Workload) -> None:
@@ -152,19 +148,31 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
     """Have it started, once what it needs is back, and see that it is what it was."""
-    facts, saved = workload.facts, workload.saved or {}
-    start = facts["main"] and (facts["own"] or facts["start"])
-    if not saved and facts["own"]:
-        return Result(Outcome.LOST, workload.reason)
-    unit_files = saved.get("files") or facts["files"]
+    facts, saved = workload.facts, workload.saved
     if not saved:
-        return Result(*unitrestore.afresh(facts["unit"], start, unit_files, workload.reason))
+        if facts["own"]:
+            return Result(Outcome.LOST, workload.reason)
+        start = facts["main"] and facts["start"]
+        return Result(*unitrestore.afresh(facts["unit"], start, facts["files"], workload.reason))
     lost = _lost(dpdk.look_from_json(saved["seen"]))
-    outcome, reason = unitrestore.afresh(facts["unit"], start, unit_files, lost)
+    unit, outcome, reason = _start(workload, lost)
     if outcome is Outcome.RESTARTED:
-        outcome, reason = _as_it_was(workload, lost)
+        outcome, reason = _as_it_was(workload, unit, lost)
     mark(RUNNING)
     return Result(outcome, reason)
+
+
+def _start(workload: Workload, lost: str) -> tuple[str, Outcome, str]:
+    facts, saved = workload.facts, workload.saved or {}
+    if not facts["own"]:
+        start = facts["main"] and facts["start"]
+        unit = facts["unit"]
+        return unit, *unitrestore.afresh(unit, start, facts["files"], lost)
+    place = process_unit.Place(f"DPDK Application {workload.name}", saved["slice"])
+    try:
+        return process_unit.start_again(place, saved["again"])
+    except LiveUpdateError as error:
+        return "", Outcome.FAILED, str(error)
 
 
 def _lost(seen: dpdk.Look) -> str:
@@ -178,9 +186,9 @@ def _lost(seen: dpdk.Look) -> str:
     )
 
 
-def _as_it_was(workload: Workload, lost: str) -> tuple[Outcome, str]:
+def _as_it_was(workload: Workload, unit: str, lost: str) -> tuple[Outcome, str]:
     """Whether it answers, and with the same arguments."""
-    seen = _wait(workload)
+    seen = _wait(workload.name, unit)
     if seen is None:
         return Outcome.FAILED, f"it does not answer on its telemetry socket; {lost}"
     wanted = (workload.saved or {})["seen"]
@@ -191,15 +199,15 @@ def _as_it_was(workload: Workload, lost: str) -> tuple[Outcome, str]:
     return Outcome.RESTARTED, lost
 
 
-def _wait(workload: Workload) -> dpdk.Look | None:
+def _wait(name: str, unit: str) -> dpdk.Look | None:
     end = time.monotonic() + ANSWER_LIMIT_S
     while time.monotonic() < end:
         for application in dpdk.applications():
             try:
                 if (
-                    application.name == workload.name
+                    application.name == name
                     and application.answers
-                    and _unit(application.pid) == workload.facts["unit"]
+                    and f"/{unit}" in cgroup.of_process(application.pid)
                 ):
                     return dpdk.look(application.socket)
             except (ServiceError, OSError, StopIteration):

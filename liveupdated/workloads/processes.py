@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import cgroup, checkpoint, criu, instructions, needs, paths
+from liveupdated import cgroup, checkpoint, criu, needs, paths
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.procs import again, look, places, trees, unit, volatile
 from liveupdated.procs.rules import ProcessRule
@@ -28,8 +28,6 @@ KIND = "processes"
 RULE = ProcessRule
 GROUP = "liveupdated-carried"
 """The cgroup that a tree is frozen in, below its own."""
-AGAIN = "again"
-"""Below the artifacts: the folder with what is noted for starting it again."""
 GONE_LIMIT_S = 10.0
 GATHER_LIMIT_S = 60.0
 WAY_OUT = (
@@ -44,7 +42,8 @@ WAY_OUT = (
 def find(host: "Host") -> Iterable[Workload]:
     """The trees that a rule names, and what nobody named, a row for each user's program."""
     processes = look.processes()
-    seen = trees.find(processes, host.rules, trees.login_shells(), host.spoken_for_pids)
+    mains = {int(unit.get("MainPID") or 0) for unit in host.units.values()}
+    seen = trees.find(processes, host.rules, trees.login_shells(), host.spoken_for_pids, mains)
     for tree in [*(tree for tree, _ in seen.declared), *seen.others]:
         host.spoken_for_pids.update(tree.pids)
     host.spoken_for.update(name for name in host.units if name.startswith(places.OWN))
@@ -158,22 +157,13 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         return
     saved: dict[str, Json] = {}
     if workload.facts["fresh"]:
-        saved["again"] = _note_for_again(root.pid, artifacts)
-        saved["folder"] = str(artifacts / AGAIN)
-        saved["exe"] = root.exe
+        saved["again"] = again.save(root.pid, artifacts)
     if workload.verdict is Verdict.CARRIED:
         saved |= _freeze(workload, root, artifacts, mark)
     saved |= {"user": root.user, "label": root.label}
     saved["slice"] = places.slice_of(root.cgroup)
     saved["cgroup"] = root.cgroup if places.by_hand(root.cgroup) else ""
     workload.saved = saved
-
-
-def _note_for_again(pid: int, artifacts: Path) -> str:
-    if found := again.obstacles(pid):
-        raise SaveFailed(f"process {pid} cannot be started again", "; ".join(found))
-    (artifacts / AGAIN).mkdir(mode=0o700)
-    return instructions.write(artifacts / AGAIN, again.note(pid))
 
 
 def _freeze(
@@ -325,11 +315,8 @@ def _start_again(saved: dict[str, Json], why: str) -> Result:
         return Result(Outcome.RESTARTED, "it had come to its end before the jump")
     if "again" not in saved:
         return Result(Outcome.FAILED, f"{why}; nothing starts it again")
-    folder = Path(saved["folder"])
-    name = unit.name(folder)
     try:
-        unit.start(name, unit.text(_place(saved), unit.START, folder, saved["again"]))
-        outcome, reason = unit.runs_again(name, saved["exe"])
+        name, outcome, reason = unit.start_again(_place(saved), saved["again"])
         if outcome is Outcome.RESTARTED:
             unit.move(name, saved["cgroup"])
     except LiveUpdateError as error:

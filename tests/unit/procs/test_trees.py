@@ -42,6 +42,12 @@ def test_what_was_started_from_it_is() -> None:
     assert [tree.pids for tree in found.others] == [(12,), (13, 14)]
 
 
+def test_the_main_process_of_a_service_is_its_units_in_a_login_too() -> None:
+    kiosk, job = process(12, 1, "kiosk"), process(13, 12, "job")
+    found = trees.find({12: kiosk, 13: job}, (), SHELLS, mains={12})
+    assert [tree.pids for tree in found.others] == [(13,)]
+
+
 def test_who_asks_for_the_update_does_not_stand_in_its_way() -> None:
     asker = process(13, 12, "python3 /usr/bin/liveupdatectl update")
     pager = dataclasses.replace(process(14, 11, "less"), group=13)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from liveupdated import again, cgroup, dpdk, pci, unitfiles, unitrestore
+from liveupdated import cgroup, dpdk, instructions, paths, pci, unitfiles, unitrestore
 from liveupdated.errors import SaveFailed
 from liveupdated.host import Host
+from liveupdated.procs import again
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import dpdk as kind
 
@@ -120,16 +121,15 @@ def test_one_that_does_not_answer_blocks_and_does_not_come_back(
     assert "does not answer" in result.reason
 
 
-def test_a_process_that_is_no_service_gets_a_unit_of_its_own(
+def test_a_process_that_is_no_service_is_noted_as_what_it_is(
     application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(again, "obstacles", lambda pid: [])
+    monkeypatch.setattr(paths, "CLAIMED", tmp_path)
     workload = found(monkeypatch, "")
-    assert workload.facts["unit"] == "dpdk-lab.service"
     kind.save(workload, tmp_path, lambda name: None)
     assert workload.saved
-    [text] = workload.saved["files"].values()
-    assert f"User={os.getuid()}\n" in text
-    assert f"WorkingDirectory={os.getcwd()}\n" in text
-    assert f'ExecStart=@:"{os.readlink("/proc/self/exe")}"' in text
-    assert "LimitNOFILE=" in text
+    saved = workload.saved["again"]
+    noted = instructions.read(Path(saved["folder"]), saved["digest"])
+    assert (noted["uid"], noted["cwd"]) == (os.getuid(), os.getcwd())
+    assert noted["exe"] == saved["exe"] == os.readlink("/proc/self/exe")

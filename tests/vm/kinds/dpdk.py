@@ -54,7 +54,7 @@ ALTERED = {
 
 def furnish(vm: Machine) -> None:
     vm.put(SERVICE.encode(), "/etc/systemd/system/testpmd.service")
-    vm.put(QUOTA.encode(), "/etc/systemd/system/dpdk-bare.service.d/quota.conf")
+    vm.put(QUOTA.encode(), "/etc/systemd/system/liveupdated-process-.service.d/quota.conf")
     vm.run(f"{HUGEPAGES}; systemctl daemon-reload; systemctl enable --now testpmd; {BARE}")
 
 
@@ -76,7 +76,7 @@ def assert_goes_on(vm: Machine) -> None:
 
 
 def assert_returned(vm: Machine, session: Row) -> None:
-    """The one that was no service is now one, and has what it had."""
+    """The one that was no service has what it had."""
     environ = vm.run("tr '\\0' '\\n' < /proc/$(pgrep -f file-prefix=bare)/environ").stdout
     assert "COLOUR=light % blue\n" in environ
     status = vm.run("grep Groups /proc/$(pgrep -f file-prefix=bare)/status").stdout

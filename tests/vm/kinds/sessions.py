@@ -42,7 +42,7 @@ APP = (
     "sleep infinity"
 )
 PROPERTIES = "ActiveState,Transient,Nice,MemoryMax,Environment"
-COUNT = ["ActiveState=active", "Environment=A=b\\ c", "MemoryMax=52428800", "Nice=5"]
+COUNT = ["ActiveState=active", 'Environment="A=b c"', "MemoryMax=52428800", "Nice=5"]
 COUNT += ["Transient=yes"]
 
 PLANNED = {
