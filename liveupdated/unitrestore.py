@@ -24,6 +24,8 @@ HOLD_DROPIN = "zzzz-liveupdated-hold.conf"
 DROPIN = "zzzz-liveupdated-restore.conf"
 START_LIMIT_S = 180
 RUNNING_LIMIT_S = 400.0
+STARTS = 3
+"""How often a unit that fails is started: what it needs may come up meanwhile."""
 POLL_S = 0.05
 
 AFRESH = """\
@@ -126,11 +128,15 @@ def afresh(
 def wait_active(name: str) -> bool:
     """Wait until the unit runs, and start it when it stands still; whether it does."""
     end = time.monotonic() + START_LIMIT_S
+    starts = 0
     while time.monotonic() < end:
         unit = systemd.show_one(name, "ActiveState", "SubState")
         if unit.get("ActiveState") == "active":
             return True
         if unit.get("ActiveState") in ("failed", "inactive"):
+            if starts == STARTS:
+                return False
+            starts += 1
             try:
                 systemd.systemctl("reset-failed", "--", name)
                 systemd.start(name)

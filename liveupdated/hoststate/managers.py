@@ -22,6 +22,7 @@ MOUNTS = (
     "/run/docker/",
     "/run/containerd/",
     "/run/netns/netns-",
+    "/run/netns/cni-",
     "/run/lock",
     "/var/lib/containers/storage/",
     "/var/lib/docker/",
@@ -29,6 +30,8 @@ MOUNTS = (
     "/var/lib/lxcfs",
     "/snap/",
 )
+NAMESPACES = "/run/netns"
+"""ip-netns(8), and engines like it, mount it over itself when the first namespace is named."""
 CGROUPS = ("docker", "kubepods", "libpod_parent", "lxc", "lxc.*", "buildkit", "machine")
 
 
@@ -45,7 +48,7 @@ def owns_table(name: str) -> bool:
 
 def owns_mount(place: str) -> bool:
     # Our own state folder cannot be saved into itself.
-    return place == str(paths.STATE) or place.startswith(MOUNTS)
+    return place in (str(paths.STATE), NAMESPACES) or place.startswith(MOUNTS)
 
 
 def owns_cgroup(name: str) -> bool:

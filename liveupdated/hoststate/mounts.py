@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liveupdated import systemd
+from liveupdated.errors import ServiceError
 from liveupdated.hoststate import managers
 from liveupdated.hoststate.category import Category, Snapshot, run
 
@@ -126,6 +127,8 @@ def put(key: str, value: str) -> None:
         return
     source = setting["source"]
     if setting["type"] == "bind":
+        if not os.path.exists(source):
+            raise ServiceError(f"{source}, which {key} is to show, is not there")
         _make_place(key, os.path.isdir(source))
         run(["mount", "--bind", "--", source, key])
         run(["mount", "-o", f"remount,bind,{setting['options']}", "--", key])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liveupdated import paths
-from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed
+from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed, ServiceError
 from liveupdated.host import Host
 from liveupdated.hoststate import CATEGORIES, baseline, contents, mounts, putback, rules, sysctl
 from liveupdated.hoststate.category import UNREADABLE, Category, Snapshot, differing, missing
@@ -271,6 +271,13 @@ def test_mounts_are_told_as_mount_takes_them() -> None:
     assert told["/mnt/with blank"]["options"] == "rw,relatime,size=10240k,inode64"
     assert told["/mnt/again"]["source"] == "/mnt/with blank"
     assert told["/mnt/two"]["source"] == "above"
+
+
+def test_no_place_is_made_for_a_bind_mount_of_nothing(tmp_path: Path) -> None:
+    setting = {"type": "bind", "source": f"{tmp_path}/gone", "options": "rw"}
+    with pytest.raises(ServiceError, match="gone, which .* is to show, is not there"):
+        mounts.put(f"{tmp_path}/place", json.dumps(setting))
+    assert not (tmp_path / "place").exists()
 
 
 @pytest.mark.parametrize(

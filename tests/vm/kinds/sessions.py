@@ -14,9 +14,9 @@ SLEEP = "[Service]\nExecStart=/bin/sleep infinity\n"
 FILES = {
     f"{HOME}/.config/systemd/user/enabled.service": SLEEP + "[Install]\nWantedBy=default.target\n",
     f"{HOME}/.local/share/applications/org.example.Foo.desktop": (
-        "[Desktop Entry]\nType=Application\nName=Foo\n"
-        f"Exec=/bin/sh -c 'echo opened >> {TRACE}; exec sleep 100000' foo %U\n"
+        "[Desktop Entry]\nType=Application\nName=Foo\nExec=/bin/sh .local/foo %U\n"
     ),
+    f"{HOME}/.local/foo": f"echo opened >> {TRACE}\nexec sleep 100000\n",
     "/etc/systemd/user/desk.target": "[Unit]\nBindsTo=graphical-session.target\n",
 }
 AS_ALICE = (
