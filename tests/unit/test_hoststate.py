@@ -275,7 +275,7 @@ def test_mounts_are_told_as_mount_takes_them() -> None:
 
 def test_no_place_is_made_for_a_bind_mount_of_nothing(tmp_path: Path) -> None:
     setting = {"type": "bind", "source": f"{tmp_path}/gone", "options": "rw"}
-    with pytest.raises(ServiceError, match="gone, which .* is to show, is not there"):
+    with pytest.raises(ServiceError, match=r"gone, which .* is to show, is not there"):
         mounts.put(f"{tmp_path}/place", json.dumps(setting))
     assert not (tmp_path / "place").exists()
 
