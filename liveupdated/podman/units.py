@@ -78,3 +78,11 @@ ExecStopPost=/usr/bin/touch {work}/failed
 {unitrestore.AFRESH}TimeoutStartSec={unitrestore.START_LIMIT_S}
 """
     return {f"{owner}.d/{unitrestore.DROPIN}": text}
+
+
+def later_files(owner: str, others: list[str]) -> dict[str, str]:
+    """The drop-in that has the service start after these units."""
+    if not others:
+        return {}
+    text = "# Written by liveupdated: these come back with the addresses that they had.\n[Unit]\n"
+    return {f"{owner}.d/{unitrestore.DROPIN}": f"{text}After={' '.join(others)}\n"}

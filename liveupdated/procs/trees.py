@@ -110,6 +110,15 @@ def _daemons(processes: Mapping[int, Process], places: Mapping[int, Place]) -> s
     return {pid for pid in spawned if processes[pid].exe in programs}
 
 
+def waiter(processes: Mapping[int, Process], root: Process) -> Process | None:
+    """The process of atd that waits for this job, mails its output and removes the file with it
+    (run_file() of its atd.c): it must not outlive the job that is to be restored."""
+    parent = processes.get(root.parent)
+    if parent is None or parent.program != "atd" or place(parent.cgroup) is not Place.SPAWNED:
+        return None
+    return None if parent.parent == 1 else parent
+
+
 def _asking(processes: Mapping[int, Process], below: Mapping[int, list[int]]) -> set[int]:
     """liveupdatectl, all above and below it, and the rest of its job (a pager)."""
     askers = {

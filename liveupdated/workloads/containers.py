@@ -64,7 +64,20 @@ def find(host: "Host") -> Iterable[Workload]:
     made = {each["Id"]: owners[each["Id"]] for each in running if owners[each["Id"]]}
     host.spoken_for.update(made.values())
     host.spoken_for_pids.update(podman.helpers())
-    return [_judge(host, each, owners, made, missing) for each in running]
+    found = [_judge(host, each, owners, made, missing) for each in running]
+    _addresses_first(found)
+    return found
+
+
+def _addresses_first(found: list[Workload]) -> None:
+    """Have what starts afresh wait for what comes back with its address: podman would give a free
+    one to whoever asks first."""
+    kept = [each for each in found if each.verdict is Verdict.CARRIED and each.facts["addresses"]]
+    for fresh in (each for each in found if each.verdict is Verdict.RESTARTED):
+        own = fresh.facts["id"]
+        others = [each for each in kept if own not in each.facts["joins"].values()]
+        fresh.needs += [f"container:{each.facts['id']}" for each in others]
+        fresh.facts["after"] = [_unit(each) for each in others if not each.facts["unit"]]
 
 
 def _judge(
@@ -259,7 +272,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     if not facts["unit"]:
         return units.own_files(facts, command)
     if workload.verdict is not Verdict.CARRIED:
-        return {}
+        return units.later_files(facts["unit"], facts["after"])
     return units.owner_files(facts["unit"], command, work)
 
 

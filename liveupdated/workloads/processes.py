@@ -8,6 +8,8 @@ named.
 """
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -47,7 +49,7 @@ def find(host: "Host") -> Iterable[Workload]:
     for tree in [*(tree for tree, _ in seen.declared), *seen.others]:
         host.spoken_for_pids.update(tree.pids)
     host.spoken_for.update(name for name in host.units if name.startswith(places.OWN))
-    found = [_declared(name, tree, rule) for name, tree, rule in _named(seen.declared)]
+    found = [_declared(name, tree, rule, processes) for name, tree, rule in _named(seen.declared)]
     return [*found, *_undeclared(seen.others, processes)]
 
 
@@ -63,7 +65,9 @@ def _named(
         yield name, tree, rule
 
 
-def _declared(name: str, tree: trees.Tree, rule: ProcessRule) -> Workload:
+def _declared(
+    name: str, tree: trees.Tree, rule: ProcessRule, processes: dict[int, look.Process]
+) -> Workload:
     root, pids = tree.root, list(tree.pids)
     workload = Workload(
         id=f"{KIND}:{name}",
@@ -101,6 +105,8 @@ def _declared(name: str, tree: trees.Tree, rule: ProcessRule) -> Workload:
     else:
         workload.verdict = Verdict.CARRIED
         workload.reason = f"{what}: memory carried by CRIU, as {rule.source} says; {about_tcp}"
+        if trees.waiter(processes, root):
+            workload.reason += f"; {places.unit_of(root.cgroup)} will not mail its output"
         workload.cost_us = checkpoint.FIXED_COST_US + workload.bytes // checkpoint.BYTES_PER_US
     return workload
 
@@ -160,6 +166,8 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         saved["again"] = again.save(root.pid, artifacts)
     if workload.verdict is Verdict.CARRIED:
         saved |= _freeze(workload, root, artifacts, mark)
+        waiter = trees.waiter(look.processes(), root)
+        saved["waiter"] = [waiter.pid, waiter.start] if waiter else []
     saved |= {"user": root.user, "label": root.label}
     saved["slice"] = places.slice_of(root.cgroup)
     saved["cgroup"] = root.cgroup if places.by_hand(root.cgroup) else ""
@@ -226,7 +234,16 @@ def _scatter(workload: Workload) -> None:
 
 def commit(workload: Workload) -> None:
     if workload.verdict is Verdict.CARRIED and workload.saved and "launch" in workload.saved:
+        if workload.saved["waiter"]:
+            _end_waiter(*workload.saved["waiter"])
         checkpoint.end(_group(workload), workload.saved)
+
+
+def _end_waiter(pid: int, start: int) -> None:
+    waiter = look.one(pid)
+    if waiter and waiter.start == start:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def resume(workload: Workload, artifacts: Path) -> None:

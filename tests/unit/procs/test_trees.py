@@ -113,3 +113,15 @@ def test_a_script_is_called_by_its_name() -> None:
     script = dataclasses.replace(process(1, 0, "python3 /usr/bin/backup"), comm="backup")
     assert script.label == "backup"
     assert process(1, 0, "tmux new").label == "tmux"
+
+
+def test_who_waits_for_a_job_of_at_is_known() -> None:
+    group = "/system.slice/atd.service"
+    atd, fork, job = (
+        process(20 + n, max(1, 19 + n), line, group) for n, line in enumerate(("atd", "atd", "sh"))
+    )
+    atd = dataclasses.replace(atd, parent=1)
+    processes = {each.pid: each for each in (atd, fork, job)}
+    assert trees.waiter(processes, job) == fork
+    assert trees.waiter(processes, fork) is None
+    assert trees.waiter(processes, process(30, 1, "sh")) is None

@@ -14,15 +14,22 @@ n=0
 while :; do n=$((n+1)); echo $n >> /data/log; sleep 0.2; done
 """
 ECHO = b"""\
-import socket
-asked = 0
-server = socket.create_server(("", 81))
-while True:
-    client, _ = server.accept()
-    with client, client.makefile("rb") as lines:
-        for line in lines:
-            asked += 1
-            client.sendall(b"%d\\n" % asked)
+import socketserver
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for asked, line in enumerate(self.rfile, 1):
+            self.wfile.write(b"%d\\n" % asked)
+socketserver.ThreadingTCPServer(("", 81), Echo).serve_forever()
+"""
+CALL = b"""\
+import socket, sys, time
+calls = socket.create_connection((sys.argv[1], 81)).makefile("rwb")
+with open("/data/log", "a") as log:
+    while True:
+        calls.write(b"?\\n")
+        calls.flush()
+        print(int(calls.readline()), file=log, flush=True)
+        time.sleep(0.2)
 """
 QUADLET = b"""\
 [Container]
@@ -49,7 +56,7 @@ COUNTING = "-v /root/count.sh:/count.sh:ro localhost/bb:1"
 PYTHON = "-v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro"
 """/lib is a symbolic link: CRIU would not follow it."""
 
-COUNTERS = ("always", "member", "quadlet")
+COUNTERS = ("always", "member", "quadlet", "caller")
 CARRIED = ("echo", "pod-infra", *COUNTERS)
 PLANNED = {f"containers:{name}": "carried" for name in CARRIED} | {
     "containers:declared": "restarted"
@@ -106,11 +113,15 @@ _clients: list[Client] = []
 def furnish(vm: Machine) -> None:
     vm.put(COUNT, "/root/count.sh")
     vm.put(ECHO, "/root/echo.py")
+    vm.put(CALL, "/root/call.py")
     vm.put(DECLARED, "/etc/liveupdated/workloads.d/containers.toml")
     vm.put(b"network-lock nftables\n", "/etc/criu/default.conf")
     vm.run(IMAGE, timeout=JUMP_LIMIT_S)
     echo = f"{PYTHON} -v /root/echo.py:/echo.py:ro localhost/bb:1 /usr/bin/python3 /echo.py"
     start(vm, f"-d --name echo -p 8081:81 {echo}")
+    address = "{{.NetworkSettings.IPAddress}}"
+    call = f"-v caller:/data -v /root/call.py:/call.py:ro localhost/bb:1 /usr/bin/python3 /call.py"
+    start(vm, f"-d --name caller {PYTHON} {call} $(podman inspect --format='{address}' echo)")
     always = "--runtime=runc --restart=always"
     for name, more in (("always", always), ("declared", "")):
         start(vm, f"-d --name {name} {more} -v {name}:/data {COUNTING} sh /count.sh")
@@ -168,12 +179,12 @@ def served(vm: Machine) -> None:
 def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
     assert "quadlet.service" in rows["containers:quadlet"]["reason"]
     assert "containers.toml" in rows["containers:declared"]["reason"]
-    assert "1 TCP connection carried too" in rows["containers:echo"]["reason"]
+    assert "2 TCP connections carried too" in rows["containers:echo"]["reason"]
 
 
 def assert_returned(vm: Machine, session: Row) -> None:
     assert counted(vm, "declared").count(1) == 2, "it was to start afresh"
-    for name in ("echo", "always", "member"):
+    for name in ("echo", "always", "member", "caller"):
         monitor = vm.run(f"cat /proc/{inspect(vm, name, '.State.ConmonPid')}/cgroup").stdout
         assert "libpod-conmon-" in monitor, monitor
     main = vm.run(["systemctl", "show", "-P", "MainPID", "quadlet"]).stdout.strip()

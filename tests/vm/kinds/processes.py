@@ -2,6 +2,7 @@
 """Processes outside services: one with everything, a tmux with an editor, jobs of nohup and at."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ UNSAVED = "nobody has saved this"
 
 def by_user(command: str) -> str:
     """A login session for one command, as sshd and cron make it."""
-    return f"su --login {USER} --command {json.dumps(command)}"
+    return f"su --login {USER} --command {shlex.quote(command)}"
 
 
 def furnish(vm: Machine) -> None:
