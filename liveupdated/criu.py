@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liveupdated import obstacles as look_for
+from liveupdated import timerfd
 from liveupdated.errors import SaveFailed
 
 CRIU = "/usr/sbin/criu"
@@ -318,6 +319,7 @@ def dump(
     if done.returncode != 0:
         reason = first_error(images / "dump.log") or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
+    timerfd.mend(images / timerfd.FILES)
 
 
 def first_error(log: Path) -> str:

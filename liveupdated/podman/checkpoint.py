@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from liveupdated import cgroup, conntrack, criu, podman, tcp
+from liveupdated import cgroup, conntrack, criu, podman, tcp, timerfd
 from liveupdated.errors import SaveFailed, ServiceError
 from liveupdated.session import Json, sync_folder
 
@@ -149,7 +149,11 @@ def dump(container_id: str, bundle: Path, export: Path | None) -> None:
     if export:
         shutil.rmtree(bundle / CHECKPOINT, ignore_errors=True)
         export.chmod(0o600)
+        with tarfile.open(export) as archive:
+            member = archive.getmember(f"{CHECKPOINT}/{timerfd.FILES}")
+        timerfd.mend(export, member.offset_data, member.size)
     else:
+        timerfd.mend(bundle / CHECKPOINT / timerfd.FILES)
         for path in _files(bundle):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             os.fsync(fd)

@@ -302,6 +302,8 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
     finally:
         if carried:
             engine.release(workload.id)
+        if not facts["unit"]:
+            _forget_failure(workload)
     mark(RUNNING)
     if carried:
         return Result(outcome, reason)
@@ -320,6 +322,12 @@ def _start_own_unit(workload: Workload) -> None:
     except ServiceError:
         if not unitrestore.tried(_unit(workload)):
             raise
+
+
+def _forget_failure(workload: Workload) -> None:
+    """Of a unit that was for this once: the outcome tells it."""
+    with contextlib.suppress(ServiceError):
+        systemd.systemctl("reset-failed", "--", _unit(workload))
 
 
 def _started_by_launcher(unit: str) -> bool:

@@ -120,7 +120,7 @@ def furnish(vm: Machine) -> None:
     echo = f"{PYTHON} -v /root/echo.py:/echo.py:ro localhost/bb:1 /usr/bin/python3 /echo.py"
     start(vm, f"-d --name echo -p 8081:81 {echo}")
     address = "{{.NetworkSettings.IPAddress}}"
-    call = f"-v caller:/data -v /root/call.py:/call.py:ro localhost/bb:1 /usr/bin/python3 /call.py"
+    call = "-v caller:/data -v /root/call.py:/call.py:ro localhost/bb:1 /usr/bin/python3 /call.py"
     start(vm, f"-d --name caller {PYTHON} {call} $(podman inspect --format='{address}' echo)")
     always = "--runtime=runc --restart=always"
     for name, more in (("always", always), ("declared", "")):
