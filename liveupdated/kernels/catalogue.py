@@ -53,6 +53,23 @@ class Kernel:
     """Why it is not taken when nobody asked for it by its id."""
 
 
+def no_criu(kernel: Kernel, append: str = "") -> str:
+    """Why CRIU cannot restore memory on it, with `append` on its command line; empty: it can."""
+    if kernel.features.criu is False:
+        return (
+            "is built without what CRIU needs to restore memory (CONFIG_CHECKPOINT_RESTORE and "
+            "others)"
+        )
+    running = cmdline.split((paths.ROOT / "proc/cmdline").read_text())
+    words = cmdline.split(f"{kernel.cmdline} {append}")
+    if hidden := cmdline.hidden_cpu_features(words, running):
+        return (
+            f"is to run with {' '.join(hidden)}, which hides features of the CPU that CRIU may "
+            "have to restore"
+        )
+    return ""
+
+
 def list_kernels(config: KernelConfig) -> list[Kernel]:
     """Every kernel of this host, newest first; one that cannot be staged has `problems`.
 

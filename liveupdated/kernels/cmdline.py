@@ -20,6 +20,10 @@ LOADER_WORDS = ("BOOT_IMAGE", "initrd")
 OUR_WORDS = (TOKEN, LAST_PID)
 """What we add for one jump."""
 
+CPU_FEATURES = ("clearcpuid", "nofsgsbase", "nopku", "noxsave", "noxsaveopt", "noxsaves")
+"""What hides features of the CPU that programs use (kernel-parameters.txt): one that has found them
+at its start cannot be restored without."""
+
 _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+', re.ASCII)
 
 
@@ -70,6 +74,16 @@ def add(words: Iterable[str], more: Iterable[str]) -> list[str]:
         if word not in ours:
             ours.append(word)
     return ours + init
+
+
+def hidden_cpu_features(words: Iterable[str], running: Iterable[str]) -> list[str]:
+    """The words that hide features of the CPU which the running kernel shows."""
+    shown = {_normal(word) for word in running}
+    return [
+        word
+        for word in _before_init(list(words))[0]
+        if _normal(word)[0] in CPU_FEATURES and _normal(word) not in shown
+    ]
 
 
 def check(text: str) -> list[str]:

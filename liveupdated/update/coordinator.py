@@ -163,7 +163,7 @@ class Coordinator:
             dataclasses.replace(request, max_blackout_us=limit_us),
             accept_loss=settings.accept_loss,
             jump_us=await self._jump_us(),
-            criu=target.features.criu if isinstance(target, Kernel) else None,
+            no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
             measured=measured(await self.sessions()),
         )
 

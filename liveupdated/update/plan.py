@@ -37,11 +37,6 @@ SPACE_RESERVE = 64 << 20
 """Bytes that must stay free in the state folder after the save."""
 
 
-_NO_CRIU = (
-    "is built without what CRIU needs to restore memory (CONFIG_CHECKPOINT_RESTORE and others)"
-)
-
-
 class PlanTarget(Protocol):
     """The part of a catalogue entry that the plan names."""
 
@@ -113,14 +108,14 @@ def make_plan(
     *,
     accept_loss: Sequence[str] = (),
     jump_us: int = JUMP_COST_US,
-    criu: bool | None = None,
+    no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
-    `accept_loss` are the administrator's standing patterns, beside those of the request; `criu`
-    tells whether the target was built with what CRIU needs, None when that is not known; `measured`
-    is what rehearsals have shown, by workload id.
+    `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
+    is why CRIU cannot restore memory on the target, where it cannot; `measured` is what rehearsals
+    have shown, by workload id.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
@@ -129,9 +124,8 @@ def make_plan(
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
     ]
-    if criu is False:
-        why = f"the new kernel {_NO_CRIU}"
-        judged = [_if_possible(w, KERNEL in w.needs, why) for w in judged]
+    if no_criu:
+        judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
     judged = _that_fit(judged, found.free_bytes)
     needed = _needed(judged)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
@@ -151,8 +145,8 @@ def make_plan(
             f"{running} runs already, and there is none that is newer "
             f"(to jump into it again, ask for kernel {target.id})"
         )
-    if criu is False and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
-        blockers.append(f"{target.release if target else 'the kernel'} {_NO_CRIU}")
+    if no_criu and any(KERNEL in w.needs for w in judged if w.verdict is Verdict.CARRIED):
+        blockers.append(f"{target.release if target else 'the kernel'} {no_criu}")
     if rung != "live-update":
         blockers.append(f"{rung_reason}; live-update is the rung this version can take")
     if needed + SPACE_RESERVE > found.free_bytes:

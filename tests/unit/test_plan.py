@@ -22,6 +22,9 @@ class Kernel:
     release: str = "7.3"
 
 
+NO_CRIU = "is built without what CRIU needs"
+
+
 def workload(name: str, verdict: Verdict, size: int = 0, cost_us: int = 0) -> Workload:
     return Workload(f"services:{name}", "services", name, verdict, "because", size, cost_us)
 
@@ -53,14 +56,14 @@ def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
 
 
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
-    def made(verdict: Verdict, criu: bool | None) -> tuple[str, ...]:
+    def made(verdict: Verdict, no_criu: str) -> tuple[str, ...]:
         by_criu = dataclasses.replace(workload("a", verdict, 1, 1), needs=[KERNEL])
         found = Found((by_criu, workload("other", Verdict.CARRIED)), GIB)
-        return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, criu=criu).blockers
+        return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, no_criu=no_criu).blockers
 
-    assert "7.3 is built without what CRIU needs" in made(Verdict.CARRIED, False)[0]
-    assert made(Verdict.CARRIED, None) == made(Verdict.CARRIED, True) == ()
-    assert made(Verdict.RESTARTED, False) == ()
+    assert f"7.3 {NO_CRIU}" in made(Verdict.CARRIED, NO_CRIU)[0]
+    assert made(Verdict.CARRIED, "") == ()
+    assert made(Verdict.RESTARTED, NO_CRIU) == ()
 
 
 def test_a_loss_nobody_agreed_to_blocks_and_names_the_workload() -> None:
@@ -120,10 +123,10 @@ def optional(name: str, size: int) -> Workload:
 
 def test_what_is_carried_only_if_possible_never_blocks() -> None:
     found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), GIB)
-    made = make_plan(found, Kernel(), "6.12", Request(), criu=False)
+    made = make_plan(found, Kernel(), "6.12", Request(), no_criu=NO_CRIU)
     assert made.blockers == ()
     assert [w.verdict for w in made.workloads] == [Verdict.RESTARTED, Verdict.CARRIED]
-    assert "built without what CRIU needs" in made.workloads[0].reason
+    assert f"the new kernel {NO_CRIU}" in made.workloads[0].reason
 
 
 def test_the_largest_of_it_stays_behind_where_there_is_no_room() -> None:

@@ -129,3 +129,18 @@ def test_what_cannot_be_added(text: str) -> None:
 def test_last_value_counts_and_only_the_kernels() -> None:
     assert cmdline.value("root=a root=b -- root=c", "root") == "b"
     assert cmdline.value("quiet root", "root") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "running", "hidden"),
+    [
+        ("quiet clearcpuid=514", "quiet", ["clearcpuid=514"]),
+        ("clearcpuid=514 noxsave", "clearcpuid=514", ["noxsave"]),
+        ("clearcpuid=avx2", "clearcpuid=514", ["clearcpuid=avx2"]),
+        ("quiet -- nopku", "", []),
+    ],
+)
+def test_what_hides_features_of_the_cpu_is_found(
+    words: str, running: str, hidden: list[str]
+) -> None:
+    assert cmdline.hidden_cpu_features(words.split(), running.split()) == hidden
