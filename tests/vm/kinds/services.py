@@ -108,7 +108,10 @@ def assert_goes_on(vm: Machine) -> None:
     client, session = _clients[id(vm)]
     assert session.ask("select page from books order by page") == ["1", "2"]
     seen = client.answers
-    vm.run(f"until [ $(redis-cli --raw get asked) -gt {seen + 2} ]; do sleep 0.5; done")
+    vm.run(
+        f"until [ $(redis-cli --raw get asked) -gt {seen + 2} ]; do sleep 0.5; done",
+        timeout=JUMP_LIMIT_S,
+    )
     assert not client.error, client.error
     assert vm.run(f"redis-cli strlen page:{KEYS - 1}").stdout.strip() == str(VALUE_BYTES)
     # Nobody else sees what is not committed.
