@@ -3,9 +3,14 @@
 
 import re
 from enum import Enum
+from urllib.parse import quote, unquote
+
+from liveupdated import systemd
 
 OWN = "liveupdated-process-"
 """How the names of our units with processes begin."""
+FROM = "X-LiveUpdateFrom"
+"""In such a unit, ignored by systemd (systemd.unit(5)): see `came_from`."""
 SPAWNERS = ("cron.service", "crond.service", "anacron.service", "atd.service")
 """Services whose children are somebody else's jobs."""
 
@@ -53,6 +58,27 @@ def unit_of(cgroup: str) -> str:
     """The service or scope that a cgroup belongs to; empty for one made by hand."""
     names = (name for name in cgroup.split("/") if name.endswith((".service", ".scope")))
     return next(names, "")
+
+
+def came_from(cgroup: str) -> str:
+    """The line in a unit of ours that tells where its processes were first; the last of the file.
+
+    Quoted: a user names the cgroups below his own.
+    """
+    return f"{FROM}={quote(cgroup)}\n"
+
+
+def origin(cgroup: str) -> str:
+    """The cgroup that processes there were in before they were brought back: rules name that."""
+    unit = unit_of(cgroup)
+    if not unit.startswith(OWN):
+        return cgroup
+    try:
+        text = (systemd.RUN / systemd.RUNTIME_UNITS / unit).read_text()
+    except OSError:
+        return cgroup
+    lines = (line.partition("=") for line in text.splitlines())
+    return next((unquote(value) for key, _, value in lines if key == FROM), cgroup)
 
 
 def by_hand(cgroup: str) -> bool:

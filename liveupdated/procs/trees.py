@@ -7,6 +7,7 @@ named; what was started from it is.  Nor is the chain that ends in liveupdatectl
 asks for the update knows that.
 """
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from liveupdated.procs import look
 from liveupdated.procs.look import Process
-from liveupdated.procs.places import Place, place
+from liveupdated.procs.places import Place, origin, place
 from liveupdated.procs.rules import ProcessRule, deciding
 
 SHELLS = Path("/etc/shells")
@@ -69,7 +70,8 @@ def find(
     named: dict[int, ProcessRule] = {}
     for pid, process in processes.items():
         if places[pid] is not Place.ELSEWHERE and pid not in outside and pid not in daemons:
-            rule = deciding(rules, process)
+            known = dataclasses.replace(process, cgroup=origin(process.cgroup))
+            rule = deciding(rules, known)
             if rule:
                 named[pid] = rule
     declared = [

@@ -29,6 +29,8 @@ class Place:
 
     called: str
     slice: str
+    origin: str
+    """The cgroup that a rule knows them by."""
     runtime_uids: Sequence[str] = ()
     """Whose folder below /run/user has to be there."""
 
@@ -62,7 +64,7 @@ Slice={place.slice or "system.slice"}
 TasksMax=infinity
 OOMPolicy=continue
 TimeoutStartSec={unitrestore.START_LIMIT_S}
-"""
+{places.came_from(place.origin)}"""
 
 
 def start(unit: str, content: str) -> None:

@@ -123,7 +123,8 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         ) from error
     workload.saved = {"seen": seen}
     if facts["own"]:
-        workload.saved["slice"] = places.slice_of(cgroup.of_process(facts["pid"]))
+        group = cgroup.of_process(facts["pid"])
+        workload.saved |= {"slice": places.slice_of(group), "origin": places.origin(group)}
         workload.saved["again"] = again.save(facts["pid"], artifacts)
 
 
@@ -168,7 +169,8 @@ def _start(workload: Workload, lost: str) -> tuple[str, Outcome, str]:
         start = facts["main"] and facts["start"]
         unit = facts["unit"]
         return unit, *unitrestore.afresh(unit, start, facts["files"], lost)
-    place = process_unit.Place(f"DPDK Application {workload.name}", saved["slice"])
+    called = f"DPDK Application {workload.name}"
+    place = process_unit.Place(called, saved["slice"], saved["origin"])
     try:
         return process_unit.start_again(place, saved["again"])
     except LiveUpdateError as error:

@@ -174,6 +174,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
         saved["waiter"] = [waiter.pid, waiter.start] if waiter else []
     saved |= {"user": root.user, "label": root.label}
     saved["slice"] = places.slice_of(root.cgroup)
+    saved["origin"] = places.origin(root.cgroup)
     saved["cgroup"] = root.cgroup if places.by_hand(root.cgroup) else ""
     workload.saved = saved
 
@@ -318,7 +319,7 @@ def _bring_back(workload: Workload, artifacts: Path) -> Result:
 
 def _place(saved: dict[str, Json]) -> unit.Place:
     called = f"{saved['label']} of {saved['user']}"
-    return unit.Place(called, saved["slice"], saved.get("runtime_uids", ()))
+    return unit.Place(called, saved["slice"], saved["origin"], saved.get("runtime_uids", ()))
 
 
 def restart(workload: Workload) -> Result:

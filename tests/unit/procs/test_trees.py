@@ -2,10 +2,12 @@
 """Which processes somebody would miss, and which rule names them."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from liveupdated.procs import places, trees
+from liveupdated import systemd
+from liveupdated.procs import places, trees, unit
 from liveupdated.procs.look import Process
 from liveupdated.procs.places import Place
 from liveupdated.procs.rules import ProcessRule
@@ -113,6 +115,22 @@ def test_a_script_is_called_by_its_name() -> None:
     script = dataclasses.replace(process(1, 0, "python3 /usr/bin/backup"), comm="backup")
     assert script.label == "backup"
     assert process(1, 0, "tmux new").label == "tmux"
+
+
+def test_a_rule_knows_what_was_brought_back_by_the_cgroup_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "RUN", tmp_path)
+    units = tmp_path / systemd.RUNTIME_UNITS
+    units.mkdir(parents=True)
+    name, group = f"{places.OWN}1.service", "/system.slice/atd.service/50% \\"
+    place = unit.Place("a job", "", group)
+    (units / name).write_text(unit.text(place, unit.CARRY, tmp_path, "digest"))
+    assert places.origin(f"/system.slice/{name}") == group
+    assert places.origin(f"/system.slice/{places.OWN}2.service").endswith("2.service")
+    rule = ProcessRule("/usr/bin/job", "memory", cgroup="/system.slice/atd.service/*")
+    found = seen(process(10, 1, "job", f"/system.slice/{name}"), rules=(rule,))
+    assert [tree.root.pid for tree, _ in found.declared] == [10]
 
 
 def test_who_waits_for_a_job_of_at_is_known() -> None:
