@@ -50,9 +50,8 @@ def become(saved: dict[str, Json]) -> None:
             opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY, 0o666)
             os.dup2(opened, int(fd))
             os.close(opened)
-    for number in range(1, signal.SIGRTMIN):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            ignored = saved["ignored"] >> (number - 1) & 1
-            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        ignored = saved["ignored"] >> (number - 1) & 1
+        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
     environment = dict(word.split("=", 1) for word in saved["environ"] if "=" in word)
     os.execve(saved["exe"], saved["argv"] or [saved["exe"]], environment)  # noqa: S606  no shell

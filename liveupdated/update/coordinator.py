@@ -379,7 +379,7 @@ class Coordinator:
     async def _before_jump(self, kind: str) -> None:
         """A shutdown begins.  If it is a kexec, nothing jumps unsaved."""
         if kind != "kexec" or not loader.loaded():
-            self._jump.release()
+            await self._jump.go_on(kind)
             return
         try:
             session = self.store.current()
@@ -393,8 +393,10 @@ class Coordinator:
             log.error("kexec refused, the workloads run on: %s", error)
             await self._jump.forbid()
             await self._call_off(str(error))
+            return
         finally:
             self._jump.release()
+        await self._jump.go_on(kind)
 
     async def _operators_jump(self) -> None:
         """Somebody called `systemctl kexec`: plan and save as for any update."""

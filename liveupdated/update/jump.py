@@ -7,6 +7,7 @@ boot, so that logind cannot start it; a crash of this daemon in between leaves i
 machine up.
 """
 
+import asyncio
 import os
 from collections.abc import Callable
 
@@ -19,6 +20,10 @@ LOGIN_MANAGER = f"{LOGIN}.Manager"
 REBOOT_KEXEC = 0x2
 """SD_LOGIND_REBOOT_VIA_KEXEC; without SD_LOGIND_SKIP_INHIBITORS others' blocks are kept."""
 KEXEC_TARGET = "kexec.target"
+KINDS = ("poweroff", "reboot", "halt", "kexec", "soft-reboot")
+"""handle_action_table of systemd's logind-action.c; the targets have the same names."""
+OTHERS_S = 5.0
+"""InhibitDelayMaxSec= of logind.conf(5), where nobody sets it."""
 
 
 class Jump:
@@ -64,6 +69,18 @@ class Jump:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    async def go_on(self, kind: str) -> None:
+        """Let logind go on with the shutdown of that kind, and see that it does.
+
+        Our drop-in has raised its limit for everybody.  Who else holds a delay inhibitor has the
+        time that is logind's default: libvirtd, for one, holds it as long as a guest runs, which
+        is until the shutdown ends it.
+        """
+        self.release()
+        await asyncio.sleep(OTHERS_S)
+        if kind in KINDS and await self.going_down():
+            await self._manager.call("StartUnit", "ss", [f"{kind}.target", "replace-irreversibly"])
 
     async def forbid(self) -> None:
         """No kexec by systemd until `allow`."""

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,13 +61,11 @@ def find(host: "Host") -> Iterable[Workload]:
 def _named(
     declared: Iterable[tuple[trees.Tree, ProcessRule]],
 ) -> Iterator[tuple[str, trees.Tree, ProcessRule]]:
-    """`USER/LABEL`, and with the pid from the second of them on."""
-    taken = set()
-    for tree, rule in declared:
-        name = f"{tree.root.user}/{tree.root.label}"
-        name = f"{name}-{tree.root.pid}" if name in taken else name
-        taken.add(name)
-        yield name, tree, rule
+    """`USER/LABEL`, and with the pid where there are several: what is carried keeps it."""
+    found = [(f"{tree.root.user}/{tree.root.label}", tree, rule) for tree, rule in declared]
+    number = Counter(name for name, _, _ in found)
+    for name, tree, rule in found:
+        yield (f"{name}-{tree.root.pid}" if number[name] > 1 else name), tree, rule
 
 
 def _declared(

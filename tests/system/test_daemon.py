@@ -52,6 +52,15 @@ def test_it_holds_logind_back_from_a_shutdown(box: Container) -> None:
     assert int(limit.split()[1]) >= 30 * 60 * 1_000_000
 
 
+def test_who_else_delays_a_shutdown_gets_the_time_of_before(box: Container) -> None:
+    """As libvirtd does, until the shutdown itself ends it."""
+    box.run(["systemctl", "start", "liveupdated"])
+    box.run("systemd-run systemd-inhibit --what=shutdown --mode=delay --who=guests sleep infinity")
+    box.run("until systemd-inhibit --list | grep -q guests; do sleep 0.2; done")
+    box.run("systemctl poweroff")
+    box.wait_end(timeout=300)
+
+
 def test_who_may_not_is_refused_and_who_asks_wrongly_is_told(box: Container) -> None:
     for method in ("Update a{sv} 0", "Unstage a{sv} 0", "Plan a{sv} 0"):
         assert "uthor" in refused(box, f"{NOBODY} busctl call {MANAGER} {method}")
