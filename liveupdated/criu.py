@@ -241,7 +241,8 @@ def _ipc_obstacles(main: int, pids: list[int]) -> list[str]:
     if namespace(main, "ipc") != namespace(HOST_PID, "ipc"):
         return []
     return [
-        f"process {pid} has System V shared memory, which is the host's (way out: PrivateIPC=yes)"
+        f"process {pid} has System V shared memory, which is the host's (way out: PrivateIPC=yes "
+        "in its service; else POSIX shared memory)"
         for pid in pids
         if any(path.startswith(SYSV_SHARED_MEMORY) for path in mapped(pid))
     ][:1]

@@ -143,23 +143,16 @@ def _namespace(pid: int, name: str) -> str:
 
 
 def _mappings(pid: int) -> list[str]:
-    found = []
     paths = {
         words[5]
         for line in _text(pid, "maps").splitlines()
         if len(words := line.split(maxsplit=5)) == 6
     }
-    if any(path.startswith("/SYSV") for path in paths):
-        found.append(
-            f"process {pid} has System V shared memory attached, which CRIU takes along only in an "
-            "IPC namespace (way out: POSIX shared memory)"
-        )
-    found += [
+    return [
         f"process {pid} has {device(path)} mapped"
         for path in sorted(paths)
         if path.startswith("/dev/") and not path.startswith(("/dev/shm/", "/dev/zero"))  # noqa: S108
     ]
-    return found
 
 
 def _watches(pid: int, targets: Descriptors) -> list[str]:

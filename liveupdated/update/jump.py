@@ -80,7 +80,7 @@ class Jump:
         self.release()
         await asyncio.sleep(OTHERS_S)
         if kind in KINDS and await self.going_down():
-            await self._manager.call("StartUnit", "ss", [f"{kind}.target", "replace-irreversibly"])
+            await self._manager.call("StartUnit", "ss", f"{kind}.target", "replace-irreversibly")
 
     async def forbid(self) -> None:
         """No kexec by systemd until `allow`."""
