@@ -93,12 +93,7 @@ def save(pid: int, artifacts: Path) -> dict[str, Json]:
         raise SaveFailed(f"process {pid} cannot be started again", "; ".join(found))
     folder = artifacts / FOLDER
     folder.mkdir(mode=0o700)
-    noted = note(pid)
-    return {
-        "digest": instructions.write(folder, noted),
-        "folder": str(folder),
-        "exe": noted["exe"],
-    }
+    return {"digest": instructions.write(folder, note(pid)), "folder": str(folder)}
 
 
 def note(pid: int) -> dict[str, Json]:
@@ -143,9 +138,13 @@ def _output(pid: int, fd: int) -> str:
     return target if regular or target == os.devnull else ""
 
 
-def runs(pid: int, exe: str) -> bool:
-    """Whether the process has become that program."""
+def runs(pid: int, digest: str) -> bool:
+    """Whether the process is the launcher no more, which has the digest among its arguments.
+
+    Not by /proc/PID/exe: whoever restores may not look into other users' processes.
+    """
     try:
-        return os.path.samefile(f"/proc/{pid}/exe", exe)
+        arguments = look.words(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return False
+    return bool(arguments) and digest not in arguments

@@ -81,7 +81,7 @@ def start_again(place: Place, saved: dict[str, Json]) -> tuple[str, Outcome, str
     folder = Path(saved["folder"])
     unit = name(folder)
     start(unit, text(place, START, folder, saved["digest"]))
-    return unit, *_runs_again(unit, saved["exe"])
+    return unit, *_runs_again(unit, saved["digest"])
 
 
 def came_back(unit: str) -> bool:
@@ -90,12 +90,12 @@ def came_back(unit: str) -> bool:
     return (unitrestore.folder(unit) / "running").exists()
 
 
-def _runs_again(unit: str, exe: str) -> tuple[Outcome, str]:
+def _runs_again(unit: str, digest: str) -> tuple[Outcome, str]:
     """Wait until the launcher has become that program, or has failed to."""
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         shown = systemd.show_one(unit, "ActiveState", "MainPID", "Job", "Result")
-        if again.runs(int(shown.get("MainPID") or "0"), exe):
+        if again.runs(int(shown.get("MainPID") or "0"), digest):
             return Outcome.RESTARTED, ""
         if shown.get("ActiveState") in ENDED and not unitwatch.has_job(shown):
             if error := why(unit):
