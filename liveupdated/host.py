@@ -4,9 +4,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from liveupdated import bootset, systemd
-from liveupdated.rules import R, Rule, deciding, deciding_any
+
+if TYPE_CHECKING:
+    from liveupdated.rules import R, Rule
 
 UNIT_PROPERTIES = (
     # identity
@@ -29,7 +32,7 @@ UNIT_PROPERTIES = (
 class Host:
     """One look at the host."""
 
-    rules: list[Rule]
+    rules: "list[Rule]"
     spoken_for: set[str] = field(default_factory=set)
     """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
     names, and `units`, which comes after all that do, leaves these out."""
@@ -40,12 +43,17 @@ class Host:
     spoken_for_pids: set[int] = field(default_factory=set)
     """The same for processes: whoever speaks for one adds it, and leaves out what is here."""
 
-    def rule(self, kind: type[R], name: str) -> R | None:
+    def rule(self, kind: "type[R]", name: str) -> "R | None":
         """The rule of that kind that decides about `name`."""
+        # Rules need pydantic, which users' agents have no time for.
+        from liveupdated.rules import deciding  # noqa: PLC0415
+
         return deciding(self.rules, kind, name)
 
-    def any_rule(self, names: Collection[str]) -> Rule | None:
+    def any_rule(self, names: Collection[str]) -> "Rule | None":
         """The rule of any kind that decides about what has these names."""
+        from liveupdated.rules import deciding_any  # noqa: PLC0415
+
         return deciding_any(self.rules, names)
 
     @cached_property

@@ -14,6 +14,7 @@ from pathlib import Path
 from liveupdated import bootset, byhand, systemd
 from liveupdated.carry import declaring_file
 from liveupdated.errors import LiveUpdateError
+from liveupdated.host import Host
 from liveupdated.session import Json, Outcome, Verdict
 from liveupdated.users import App, Look, Unit, desktop
 
@@ -52,9 +53,6 @@ def main() -> int:
 
 def look(_: Json) -> Json:
     """A `Look`."""
-    # Its rules need pydantic, which the other steps have no time for.
-    from liveupdated.host import Host  # noqa: PLC0415
-
     data_folders = desktop.data_folders(environment())
     return dataclasses.asdict(
         judge(Host([]).units, _unit_folders(), data_folders, desktop.autostarted(environment()))
