@@ -94,8 +94,14 @@ def furnish(vm: Machine) -> None:
     vm.put(REDIS, "/etc/systemd/system/redis-server.service.d/override.conf")
     vm.put(POSTGRES, "/etc/systemd/system/postgresql@.service.d/override.conf")
     vm.put(VICTIM, "/etc/systemd/system/victim.service")
-    vm.run("systemctl daemon-reload; systemctl restart redis-server; systemctl start memcached")
-    vm.run("systemctl enable --now victim nginx; systemctl enable redis-server memcached")
+    vm.run(
+        "systemctl daemon-reload; systemctl restart redis-server; systemctl start memcached",
+        timeout=JUMP_LIMIT_S,
+    )
+    vm.run(
+        "systemctl enable --now victim nginx; systemctl enable redis-server memcached",
+        timeout=JUMP_LIMIT_S,
+    )
     vm.run(f"redis-cli debug populate {KEYS} page {VALUE_BYTES}", timeout=JUMP_LIMIT_S)
     vm.run(POSTGRES_SETUP, timeout=JUMP_LIMIT_S)
     session = Session(vm.port(POSTGRES_PORT), "lab", "postgres", JUMP_LIMIT_S)
