@@ -6,6 +6,7 @@ Standard library only: used on the restore path, by as many threads as there are
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from liveupdated import systemd
@@ -29,7 +30,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._names: set[str] = set()
+        self._waiting: Counter[str] = Counter()
+        """How many wait for each unit: two may wait for one."""
         self._shown: dict[str, systemd.Properties] = {}
         self._looked = float("-inf")
 
@@ -42,7 +44,7 @@ class Watch:
         """
         # Whatever was seen before somebody began to wait is of another time.
         with self._lock:
-            self._names.add(name)
+            self._waiting[name] += 1
             self._looked = float("-inf")
         end = time.monotonic() + limit_s
         try:
@@ -53,12 +55,13 @@ class Watch:
                 time.sleep(INTERVAL_S)
         finally:
             with self._lock:
-                self._names.discard(name)
+                self._waiting[name] -= 1
 
     def _look(self, name: str) -> systemd.Properties:
         with self._lock:
             if time.monotonic() - self._looked >= INTERVAL_S:
-                self._shown = systemd.show(sorted(self._names), PROPERTIES)
+                names = sorted(+self._waiting)
+                self._shown = systemd.show(names, PROPERTIES)
                 self._looked = time.monotonic()
             return self._shown.get(name, {})
 

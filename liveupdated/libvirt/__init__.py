@@ -23,7 +23,7 @@ SAVED = Path("/var/lib/libvirt/qemu/save")
 """Of managed saves (virsh(1), managedsave; qemu.conf cannot change it)."""
 DAEMONS = ("virtqemud", "libvirtd")
 """Of the modular and of the monolithic libvirt (libvirtd(8)); a host runs one of them."""
-ANSWER_LIMIT_S = 120.0
+ANSWER_LIMIT_S = 300.0
 TRANSFER_LIMIT_S = 1800.0
 """To write a guest's memory, or to read it."""
 SETTLE_LIMIT_S = 300.0
