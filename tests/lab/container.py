@@ -102,6 +102,11 @@ class Container:
         os.kill(self._leader, signal.SIGRTMIN + 4)
         self._process.wait(timeout)
 
+    def wait_end(self, timeout: float) -> None:
+        """Wait until it has shut down by itself."""
+        assert self._process
+        self._process.wait(timeout)
+
     def _clean_up(self) -> None:
         if self._process and self._process.poll() is None:
             if self._leader:
