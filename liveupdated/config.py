@@ -30,8 +30,9 @@ class Kernels(_Table):
 class Update(_Table):
     """`[update]`"""
 
-    accept_loss: list[str] = []
-    """Patterns of workload ids whose loss is agreed to in every update."""
+    accept_loss: list[str] = ["sessions:*/*"]
+    """Patterns of workload ids whose loss is agreed to in every update.  By default: of logins,
+    which end with any boot.  What runs in them is another matter (`sessions:NAME:UNIT`)."""
     max_blackout_s: float = Field(default=0, ge=0)
     """0 is no limit."""
     inhibit_delay_s: float = Field(default=30, ge=0)

@@ -36,10 +36,9 @@ def _mounts(pid: int) -> set[str]:
 
 
 def _paths(pid: int) -> set[str]:
-    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    found = {words[5] for line in maps if len(words := line.split(maxsplit=5)) == 6}
-    found |= {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
-    return {path for path in found | set(criu.descriptors(pid).values()) if path.startswith("/")}
+    links = {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
+    found = links | criu.mapped(pid) | set(criu.descriptors(pid).values())
+    return {path for path in found if path.startswith("/")}
 
 
 def _longest(path: str, places: Iterable[str]) -> str:

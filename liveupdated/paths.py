@@ -28,8 +28,13 @@ RESTORING = RUNTIME / "restoring"
 """One folder a carried unit while its restore is under way; see update/restore.py."""
 WAITING = RUNTIME / "waiting"
 """One empty file a workload while what it needs is not back; see instructions.py."""
+TERMINALS = RUNTIME / "terminals"
+"""Locked by the launcher that restores processes with terminals; see update/launch.py."""
 BASELINE = RUNTIME / "baseline.json"
 """The host state that this boot has set; see hoststate/baseline.py."""
+REOPEN = ROOT / "run/liveupdated-reopen"
+"""Desktop applications that wait for their users; see users/reopen.py.  Not in RUNTIME, which is
+root's alone."""
 PUT_BACK = RUNTIME / "put-back"
 """What of the host state a restore has put back in this boot, a file a category."""
 

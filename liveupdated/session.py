@@ -123,8 +123,16 @@ class Workload:
     """What `find` learned and `save` needs; the kind's own business."""
     saved: dict[str, Json] | None = None
     """What `save` left for `restore`; None while not saved."""
+    optional: bool = False
+    """To be carried only where that is possible: it restarts, rather than blocks."""
+    candidate: str = ""
+    """Why it would be worth carrying, where nobody has said that it should be."""
     outcome: Outcome | None = None
     outcome_reason: str = ""
+    starts_afresh: bool = True
+    """Whether, its memory lost, it can be started again: else agreeing to that loses it."""
+    declaration: dict[str, str] = field(default_factory=dict)
+    """What a rule says that names it, where that is more than its name."""
 
 
 @dataclass

@@ -64,6 +64,12 @@ class Sockets:
     def __bool__(self) -> bool:
         return bool(self.connections or self.listeners)
 
+    @property
+    def clients(self) -> int:
+        """How many connections others have made to it."""
+        ports = {listener.port for listener in self.listeners}
+        return sum(local.port in ports for local, _ in self.connections)
+
 
 NONE = Sockets((), ())
 
@@ -164,7 +170,7 @@ def ruleset(name: str, found: Sockets) -> str:
     new = "tcp flags & (fin | syn | rst | ack) == syn"
     lines += [
         # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
-        "chain input { type filter hook input priority -300; policy accept;",
+        "chain input { type filter hook prerouting priority -300; policy accept;",
         "ip daddr . tcp dport . ip saddr . tcp sport @connections4 drop",
         "ip6 daddr . tcp dport . ip6 saddr . tcp sport @connections6 drop",
         f"{new} ip daddr . tcp dport @listeners4 drop",

@@ -39,6 +39,9 @@ RestartSec=10s
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""
 
+Fresh = Callable[[str], bool]
+"""Whether what the unit of that name brings back was started afresh."""
+
 
 def folder(name: str) -> Path:
     """Where the restore of this unit tells how it goes."""
@@ -56,16 +59,19 @@ def tried(name: str) -> bool:
     return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
 
 
-def watch(name: str, why: Why) -> tuple[Outcome, str]:
-    """Wait until systemd has started the unit as it was, or afresh after a failure; and why."""
+def watch(name: str, why: Why, fresh: Fresh | None = None) -> tuple[Outcome, str]:
+    """Wait until systemd has started the unit as it was, or afresh after a failure; and why.
+
+    `fresh` is asked after a failure, where it is not the unit itself that starts afresh.
+    """
     if _wait(name):
         return Outcome.CARRIED, read_text(folder(name) / "note")
     cause = _cause(name, why)
     (folder(name) / "failed").touch()  # where it was the limit that ended the wait
     systemd.reload()  # the generator leaves out what failed: the definition is the unit's own
-    fresh = wait_active(name)
+    came = (fresh or wait_active)(name)
     reason = f"its checkpoint could not be restored ({cause}); "
-    if fresh:
+    if came:
         return Outcome.RESTARTED, reason + "started afresh, its memory is lost"
     return Outcome.FAILED, reason + "and it did not start afresh either"
 

@@ -48,6 +48,9 @@ class PlanInfo(Protocol):
 
     @property
     def workloads(self) -> Sequence[Workload]: ...
+    @property
+    def candidates(self) -> Sequence[tuple[str, str]]:
+        """Names of services that would be worth carrying, each with the reason."""
 
 
 class Backend(Protocol):

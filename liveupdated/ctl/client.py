@@ -2,6 +2,7 @@
 """The daemon as liveupdatectl sees it: calls go out, shapes come back."""
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -101,6 +102,12 @@ class Client:
             bytes=summary["bytes"],
             free_bytes=summary["free-bytes"],
             blockers=summary["blockers"],
+            candidates=[
+                shapes.Candidate(
+                    name=name, why=why, command=f"liveupdatectl carry {shlex.quote(name)}"
+                )
+                for name, why in summary["candidates"]
+            ],
             workloads=[_plan_row(row) for row in rows],
         )
 

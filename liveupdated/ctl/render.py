@@ -167,7 +167,18 @@ def plan(shape: Plan, everything: bool = False) -> RenderableType:
         parts.append(
             Text(f"and {left_out} {services} with the boot: restarted, memory lost (--all)")
         )
-    return Group(*parts)
+    return Group(*parts, *_candidates(shape))
+
+
+def _candidates(shape: Plan) -> list[RenderableType]:
+    """What would be worth carrying, each with the command to type."""
+    if not shape["candidates"]:
+        return []
+    lines = [
+        Text(f"  {plain(candidate['command'])}  # {plain(candidate['why'])}")
+        for candidate in shape["candidates"]
+    ]
+    return [Text(""), Text("These could be carried with their memory:"), *lines]
 
 
 def plan_summary(shape: Plan) -> RenderableType:

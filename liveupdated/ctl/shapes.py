@@ -44,6 +44,12 @@ class Workload(TypedDict):
     cost_us: int
 
 
+class Candidate(TypedDict):
+    name: str
+    why: str
+    command: str
+
+
 class Plan(TypedDict):
     kernel: str
     release: str
@@ -54,6 +60,7 @@ class Plan(TypedDict):
     free_bytes: int
     blockers: list[str]
     workloads: list[Workload]
+    candidates: list[Candidate]
 
 
 class Session(TypedDict):

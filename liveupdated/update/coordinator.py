@@ -163,9 +163,7 @@ class Coordinator:
             dataclasses.replace(request, max_blackout_us=limit_us),
             accept_loss=settings.accept_loss,
             jump_us=await self._jump_us(),
-            no_criu=(
-                catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else ""
-            ),
+            no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
             measured=measured(await self.sessions()),
         )
 
@@ -246,8 +244,7 @@ class Coordinator:
             job.works_on(session.id)
             try:
                 session.target = await self._stage(job, request)
-                self.store.store(session)
-                await self._prepare()
+                await self._prepare(session)
                 await self._save(job)
                 await self._request_jump(job)
             except BaseException as error:
@@ -263,11 +260,14 @@ class Coordinator:
             self._open(session, plan)
             job.works_on(session.id)
             try:
-                await self._prepare()
+                await self._prepare(session)
                 await self._manager.run(paths.REHEARSE_UNIT, "rehearse", job.report)
                 refused = [w.reason for w in plan.workloads if w.verdict is Verdict.BLOCKS]
                 if refused:
                     raise Blocked("not all can be carried", "; ".join(refused))
+            except BaseException as error:
+                await self._resume(str(error) or "the rehearsal was cancelled")
+                raise
             finally:
                 await self._finish(session.id)
                 self._listener.prepare_for_update(False)
@@ -275,7 +275,7 @@ class Coordinator:
     async def carry(self, job: Job, name: str) -> None:
         """Rehearse one workload and, if that goes well, declare it for good."""
         workload = declare.find(list(await self.workloads()), name)
-        if workload.verdict is Verdict.CARRIED:
+        if workload.verdict is Verdict.CARRIED and not workload.optional:
             by = f"as {workload.source} says" if workload.source else "as all of its kind"
             job.report(1, 1, f"{workload.name} is carried already, {by}")
             return
@@ -314,12 +314,16 @@ class Coordinator:
         self._listener.session_changed(session)
         self._listener.changed("LastSession")
 
-    async def _prepare(self) -> None:
-        """Tell the participants and give those who hold a delay inhibitor their time."""
+    async def _prepare(self, session: Session) -> None:
+        """Tell the participants, give those who hold a delay inhibitor their time, and heed those
+        who block now that they were told.  Stores the session."""
         self._listener.prepare_for_update(True)
-        late = await self.inhibitors.wait_for_delays(self._config.update.inhibit_delay_s)
-        for inhibitor in late:
-            log.warning("%s did not release its delay inhibitor in time", inhibitor.who)
+        notes = await self.inhibitors.wait_for_delays(self._config.update.inhibit_delay_s)
+        for note in notes:
+            log.warning("%s", note)
+        session.notes += notes
+        self.store.store(session)
+        self.inhibitors.refuse_if_blocked()
 
     async def _save(self, job: Job) -> None:
         self._set_state("saving")
@@ -343,14 +347,18 @@ class Coordinator:
 
     async def _call_off(self, reason: str) -> None:
         """Undo all that an update did: workloads run on, nothing is armed."""
-        session = self.store.current()
-        if session is not None and session.state.open:
-            write_durably(paths.RESUME_REASON, reason.encode())
-            await self._manager.run(paths.RESUME_UNIT, "resume")
+        await self._resume(reason)
         await self.unstage()
         if self.last_session:
             await self._finish(self.last_session)
         self._listener.prepare_for_update(False)
+
+    async def _resume(self, reason: str) -> None:
+        """Close the open session, if its worker has not done so; its workloads run on."""
+        session = self.store.current()
+        if session is not None and session.state.open:
+            write_durably(paths.RESUME_REASON, reason.encode())
+            await self._manager.run(paths.RESUME_UNIT, "resume")
 
     async def _finish(self, session_id: str) -> None:
         """Tell of a session that somebody else stored."""
@@ -417,7 +425,7 @@ class Coordinator:
                 _refuse_if_blocked(plan)
                 self._open(session, plan)
                 job.works_on(session.id)
-                await self._prepare()
+                await self._prepare(session)
                 await self._save(job)
                 job.pass_no_return("the machine is about to jump")
                 if not await self._jump.going_down():
@@ -481,9 +489,17 @@ class Coordinator:
         if unit in (paths.RESTORE_UNIT, paths.HEALTH_UNIT):
             self._follow_session()
             if self.last_session:
-                task = asyncio.get_running_loop().create_task(self._finish(self.last_session))
+                over = unit == paths.HEALTH_UNIT
+                task = asyncio.get_running_loop().create_task(self._arrived(over))
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
+
+    async def _arrived(self, over: bool) -> None:
+        """After the jump: what the units have made of the session; `over` when that was the last
+        of them, for the participants that came across or have come since."""
+        await self._finish(self.last_session)
+        if over:
+            self._listener.prepare_for_update(False)
 
     def _follow_session(self) -> None:
         """After the jump the state is what the restore and health units make of the session."""

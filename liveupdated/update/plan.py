@@ -59,6 +59,8 @@ class Plan:
     free_bytes: int
     blockers: tuple[str, ...]
     workloads: tuple[Workload, ...]
+    candidates: tuple[tuple[str, str], ...] = ()
+    """Names of services that would be worth carrying, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,14 @@ def make_plan(
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
     ordered = found.workloads if circle else order.first_to_last(found.workloads)
-    judged = tuple(
+    judged = [
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
-    )
-    needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
+    ]
+    if no_criu:
+        judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
+    judged = _that_fit(judged, found.free_bytes)
+    needed = _needed(judged)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
     rung, rung_reason = choose_rung(request.rung, target, running)
@@ -163,8 +168,38 @@ def make_plan(
         bytes=needed,
         free_bytes=found.free_bytes,
         blockers=tuple(blockers),
-        workloads=judged,
+        workloads=tuple(judged),
+        candidates=tuple(
+            (w.name, w.candidate)
+            for w in sorted(judged, key=lambda workload: workload.name)
+            if w.candidate and w.verdict is Verdict.RESTARTED
+        ),
     )
+
+
+def _needed(workloads: Iterable[Workload]) -> int:
+    return sum(w.bytes for w in workloads if w.verdict is Verdict.CARRIED)
+
+
+def _if_possible(workload: Workload, obstacle: bool, why: str) -> Workload:
+    """Restarted, where it was to be carried only if possible and there is an obstacle."""
+    if not (obstacle and workload.optional and workload.verdict is Verdict.CARRIED):
+        return workload
+    return dataclasses.replace(
+        workload, verdict=Verdict.RESTARTED, reason=f"not carried: {why}; {workload.reason}"
+    )
+
+
+def _that_fit(workloads: list[Workload], free_bytes: int) -> list[Workload]:
+    """The largest of what is to be carried only if possible stay behind until there is room."""
+    while _needed(workloads) + SPACE_RESERVE > free_bytes:
+        optional = [w for w in workloads if w.optional and w.verdict is Verdict.CARRIED]
+        if not optional:
+            break
+        largest = max(optional, key=lambda workload: workload.bytes)
+        why = f"{paths.STATE} has no room for its {largest.bytes >> 20} MiB"
+        workloads = [_if_possible(w, w is largest, why) for w in workloads]
+    return workloads
 
 
 def measured(sessions: Iterable[Session]) -> dict[str, Cost]:
@@ -217,11 +252,11 @@ def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
 
 
 def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
-    """A blocking workload whose loss was agreed to restarts like any other."""
+    """A blocking workload whose loss was agreed to restarts like any other, if it can."""
     if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
         return workload
     return dataclasses.replace(
         workload,
-        verdict=Verdict.RESTARTED,
+        verdict=Verdict.RESTARTED if workload.starts_afresh else Verdict.LOST,
         reason=f"its memory is lost, as was agreed to: {workload.reason}",
     )

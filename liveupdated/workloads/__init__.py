@@ -8,13 +8,13 @@ other.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from liveupdated.errors import NotFound
-from liveupdated.session import Outcome, Workload
+from liveupdated.session import Mark, Outcome, Workload
 
 if TYPE_CHECKING:
     from liveupdated.host import Host
@@ -30,6 +30,8 @@ class Result:
 
     outcome: Outcome
     reason: str = ""
+    marks: Sequence[Mark] = ()
+    """Taken by somebody else on the way, at times that are known."""
 
 
 class Kind(Protocol):

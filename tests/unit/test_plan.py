@@ -114,3 +114,36 @@ def test_no_plan_without_blockers_loses_what_nobody_named(
     lost = [w for w in made.workloads if w.verdict in (Verdict.LOST, Verdict.BLOCKS)]
     if not made.blockers and lost:
         assert "services:*" in patterns or {w.name for w in lost} <= {"0", "5"}
+
+
+def optional(name: str, size: int) -> Workload:
+    found = workload(name, Verdict.CARRIED, size)
+    return dataclasses.replace(found, optional=True, needs=[KERNEL])
+
+
+def test_what_is_carried_only_if_possible_never_blocks() -> None:
+    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), GIB)
+    made = make_plan(found, Kernel(), "6.12", Request(), no_criu=NO_CRIU)
+    assert made.blockers == ()
+    assert [w.verdict for w in made.workloads] == [Verdict.RESTARTED, Verdict.CARRIED]
+    assert f"the new kernel {NO_CRIU}" in made.workloads[0].reason
+
+
+def test_the_largest_of_it_stays_behind_where_there_is_no_room() -> None:
+    small, large = optional("small", 10 << 20), optional("large", 20 << 20)
+    made = plan(
+        small, large, workload("must", Verdict.CARRIED, 5 << 20), free=SPACE_RESERVE + (15 << 20)
+    )
+    assert made.blockers == ()
+    verdicts = {w.name: w.verdict for w in made.workloads}
+    assert verdicts == {
+        "small": Verdict.CARRIED,
+        "large": Verdict.RESTARTED,
+        "must": Verdict.CARRIED,
+    }
+
+
+def test_candidates_are_what_restarts_and_would_be_worth_carrying() -> None:
+    worth = dataclasses.replace(workload("a", Verdict.RESTARTED), candidate="2 clients connected")
+    made = plan(worth, workload("b", Verdict.RESTARTED))
+    assert made.candidates == (("a", "2 clients connected"),)

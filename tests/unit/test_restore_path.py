@@ -10,7 +10,9 @@ import pytest
 REPO = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("module", ["update.restore", "update.generator", "update.launch"])
+@pytest.mark.parametrize(
+    "module", ["update.restore", "update.generator", "update.launch", "qemu.launch", "libvirt.gate"]
+)
 def test_the_restore_path_loads_nothing_but_the_standard_library(module: str) -> None:
     code = (
         "import sys; sys.path.append(sys.argv[1])\n"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Rules and settings: layered like systemd's own files, refused by name when they are wrong."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from liveupdated import config, paths, rules
-from liveupdated.carry import UnitRule, declared
+from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import InvalidArgument
 from liveupdated.host import Host
 
@@ -63,6 +64,27 @@ def test_a_wrong_file_is_named(folders: tuple[Path, ...], text: str) -> None:
         rules.load_rules([UnitRule])
 
 
+def test_a_file_that_others_may_write_is_refused(folders: tuple[Path, ...]) -> None:
+    file = folders[1] / "open.toml"
+    file.write_text(rule("a.service", "memory"))
+    for what, mode in ((file, 0o664), (file, 0o646), (folders[1], 0o777)):
+        before = what.stat().st_mode
+        what.chmod(mode)
+        with pytest.raises(InvalidArgument, match=r"open\.toml.*can be written by others"):
+            rules.load_rules([UnitRule])
+        what.chmod(before)
+    assert decision("a.service") == "memory"
+
+
+def test_the_ready_rules_never_insist() -> None:
+    ready = Path(__file__).parents[2] / "packaging/workloads.d"
+    files = sorted(ready.glob("*.toml"))
+    assert len(files) >= 3
+    for file in files:
+        [table] = tomllib.loads(file.read_text())["workload"]
+        assert table["carry"] == "if-possible"
+
+
 def host(tmp_path: Path, text: str, *found: UnitRule, active: str = "active") -> Host:
     fragment = tmp_path / "a.service"
     fragment.write_text(text)
@@ -89,6 +111,15 @@ def test_the_key_in_the_unit_file_declares(tmp_path: Path, text: str, carried: b
 def test_a_rule_decides_over_the_key(tmp_path: Path) -> None:
     no = UnitRule(unit="a.service", carry="no")
     assert declared(host(tmp_path, "X-LiveUpdate=carry", no)) == {}
+
+
+def test_the_key_asks_for_more_than_a_rule_with_if_possible(tmp_path: Path) -> None:
+    ready = UnitRule(unit="a.service", carry="if-possible", source="ready.toml")
+    assert declared(host(tmp_path, "", ready)) == {
+        "a.service": Declared("ready.toml", optional=True)
+    }
+    insisted = declared(host(tmp_path, "X-LiveUpdate=carry", ready))["a.service"]
+    assert not insisted.optional
 
 
 def test_what_does_not_run_has_nothing_to_carry(tmp_path: Path) -> None:

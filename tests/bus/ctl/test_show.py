@@ -81,6 +81,13 @@ async def test_plan_asks_what_it_was_asked_and_says_no_by_its_exit_code(
     assert set(done.json) == set(shapes.Plan.__annotations__)
     assert done.json["blockers"] == ["service:x cannot be carried"]
     assert len(done.json["workloads"]) == 2
+    assert done.json["candidates"] == [
+        {
+            "name": "redis.service",
+            "why": "256 MiB of memory",
+            "command": "liveupdatectl carry redis.service",
+        }
+    ]
     done = await ctl("plan")
     assert done.code == 7
     assert "Blocked:    service:x cannot be carried" in done.out

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liveupdated.ctl import render
-from liveupdated.ctl.shapes import Inhibitor
+from liveupdated.ctl.shapes import Candidate, Inhibitor
 
 from . import example
 
@@ -98,6 +98,16 @@ def test_plan_names_its_blockers(text: Any) -> None:
     lines = text(render.plan(example.plan("screen would be lost", "no room")))
     assert "Blocked:    screen would be lost" in lines
     assert "Blocked:    no room" in lines
+
+
+def test_plan_proposes_candidates_with_the_command_to_type(text: Any) -> None:
+    shape = example.plan()
+    command = "liveupdatectl carry cron.service"
+    shape["candidates"] = [Candidate(name="cron.service", why="up for 3 days", command=command)]
+    assert text(render.plan(shape))[-2:] == [
+        "These could be carried with their memory:",
+        "  liveupdatectl carry cron.service  # up for 3 days",
+    ]
 
 
 def test_kernels_are_marked(text: Any) -> None:
