@@ -7,6 +7,7 @@ from liveupdated import paths
 from liveupdated.errors import InvalidArgument
 from liveupdated.update.manager import Manager
 
+USEC_INFINITY = 2**64 - 1
 DROPIN = paths.ROOT / f"etc/systemd/system/{paths.UPDATE_TIMER}.d/50-schedule.conf"
 
 
@@ -61,4 +62,6 @@ async def next_time(manager: Manager) -> int:
     if state != "active":
         return 0
     elapse = await manager.unit_property(paths.UPDATE_TIMER, "Timer", "NextElapseUSecRealtime")
-    return int(elapse or 0)
+    next_us = int(elapse or 0)
+    # The timer has fired, and what it started still runs.
+    return 0 if next_us == USEC_INFINITY else next_us
