@@ -8,11 +8,15 @@ machine up.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 
 from liveupdated.bus import Bus, Signal
+from liveupdated.errors import LiveUpdateError
 from liveupdated.update.manager import Manager
+
+log = logging.getLogger(__name__)
 
 LOGIN = "org.freedesktop.login1"
 LOGIN_PATH = "/org/freedesktop/login1"
@@ -79,8 +83,12 @@ class Jump:
         """
         self.release()
         await asyncio.sleep(OTHERS_S)
-        if kind in KINDS and await self.going_down():
-            await self._manager.call("StartUnit", "ss", f"{kind}.target", "replace-irreversibly")
+        try:
+            if kind in KINDS and await self.going_down():
+                target = f"{kind}.target"
+                await self._manager.call("StartUnit", "ss", target, "replace-irreversibly")
+        except LiveUpdateError as error:  # the bus is going down already, say
+            log.warning("the shutdown is left to logind: %s", error)
 
     async def forbid(self) -> None:
         """No kexec by systemd until `allow`."""
