@@ -60,9 +60,8 @@ def no_criu(kernel: Kernel, append: str = "") -> str:
             "is built without what CRIU needs to restore memory (CONFIG_CHECKPOINT_RESTORE and "
             "others)"
         )
-    running = cmdline.split((paths.ROOT / "proc/cmdline").read_text())
     words = cmdline.split(f"{kernel.cmdline} {append}")
-    if hidden := cmdline.hidden_cpu_features(words, running):
+    if hidden := cmdline.hidden_cpu_features(words, cmdline.split(cmdline.running())):
         return (
             f"is to run with {' '.join(hidden)}, which hides features of the CPU that CRIU may "
             "have to restore"
@@ -332,7 +331,7 @@ def _mark_running(kernels: list[Kernel]) -> list[Kernel]:
     host = os.uname()
     matching = [k for k in kernels if k.release == host.release and k.build in ("", host.version)]
     if len(matching) > 1:
-        booted = cmdline.value((paths.ROOT / "proc/cmdline").read_text(), "BOOT_IMAGE") or ""
+        booted = cmdline.value(cmdline.running(), "BOOT_IMAGE") or ""
         matching = [k for k in matching if k.image.name == Path(booted).name] or matching
     running = matching[:1]
     return [replace(kernel, running=kernel in running) for kernel in kernels]

@@ -76,13 +76,13 @@ def add(words: Iterable[str], more: Iterable[str]) -> list[str]:
     return ours + init
 
 
-def hidden_cpu_features(words: Iterable[str], running: Iterable[str]) -> list[str]:
-    """The words that hide features of the CPU which the running kernel shows."""
-    shown = {_normal(word) for word in running}
+def hidden_cpu_features(words: Iterable[str], now: Iterable[str]) -> list[str]:
+    """The words that hide features of the CPU which a kernel with the words `now` shows."""
+    hidden = {_normal(word) for word in now}
     return [
         word
         for word in _before_init(list(words))[0]
-        if _normal(word)[0] in CPU_FEATURES and _normal(word) not in shown
+        if _normal(word)[0] in CPU_FEATURES and _normal(word) not in hidden
     ]
 
 
@@ -106,6 +106,11 @@ def check(text: str) -> list[str]:
     return words
 
 
+def running() -> str:
+    """The running kernel's."""
+    return (paths.ROOT / "proc/cmdline").read_text(errors="replace")
+
+
 def base(own: str | None) -> list[str]:
     """The words a kernel is booted with: its entry's own, or those of /etc/kernel/cmdline, or the
     running kernel's without what belongs to its loader and to our last jump."""
@@ -114,8 +119,7 @@ def base(own: str | None) -> list[str]:
     try:
         lines = (paths.ROOT / "etc/kernel/cmdline").read_text(errors="replace").splitlines()
     except OSError:
-        running = (paths.ROOT / "proc/cmdline").read_text(errors="replace")
-        return remove(split(running), (*LOADER_WORDS, *OUR_WORDS))
+        return remove(split(running()), (*LOADER_WORDS, *OUR_WORDS))
     return split(" ".join(line for line in lines if not line.lstrip().startswith("#")))
 
 
