@@ -11,7 +11,7 @@ from liveupdated import systemd, unitwatch
 def test_who_waits_for_the_same_unit_longer_goes_on_seeing_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
     monkeypatch.setattr(
         systemd, "show", lambda names, _: {name: {"ActiveState": "active"} for name in names}
     )
@@ -19,11 +19,13 @@ def test_who_waits_for_the_same_unit_longer_goes_on_seeing_it(
     watch = unitwatch.Watch()
 
     def late(unit: systemd.Properties) -> bool:
+        begun.set()
         return done.is_set() and bool(unit)
 
     found: list[systemd.Properties] = []
     longer = threading.Thread(target=lambda: found.append(watch.until("a.service", late, 30)))
     longer.start()
+    assert begun.wait(30)
     watch.until("a.service", bool, 30)
     done.set()
     longer.join()
