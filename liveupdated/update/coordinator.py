@@ -262,9 +262,6 @@ class Coordinator:
             try:
                 await self._prepare(session)
                 await self._manager.run(paths.REHEARSE_UNIT, "rehearse", job.report)
-                refused = [w.reason for w in plan.workloads if w.verdict is Verdict.BLOCKS]
-                if refused:
-                    raise Blocked("not all can be carried", "; ".join(refused))
             except BaseException as error:
                 await self._resume(str(error) or "the rehearsal was cancelled")
                 raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, LiveUpdateError, NoSpace, SaveFailed
+from liveupdated.errors import BadSession, Blocked, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
     Session,
     State,
@@ -33,7 +33,7 @@ SAVED_VERDICTS = (Verdict.CARRIED, Verdict.RESTARTED, Verdict.REOPENED)
 
 
 def run(store: Store) -> None:
-    """Save every workload of the open session, or none.
+    """Save every workload of the open session, or none; in a rehearsal, all that can be.
 
     Raises SaveFailed naming the workload, NoSpace, or Cancelled; then all run on and the session is
     abandoned.
@@ -110,9 +110,17 @@ def _save_all(store: Store, session: Session) -> None:
         artifacts = store.artifacts(session.id, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         planned = workload.verdict
-        kind(workload.kind).save(
-            workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
-        )
+        try:
+            kind(workload.kind).save(
+                workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
+            )
+        except SaveFailed as error:
+            if session.road != REHEARSAL:
+                raise
+            # It runs on, and the others are tried too: all obstacles are told at once.
+            workload.saved = None
+            session.notes.append(str(error))
+            return
         if workload.verdict is not planned:  # it was to be carried only if possible
             session.notes.append(f"{workload.id} is {workload.verdict}: {workload.reason}")
         sync_tree(artifacts)
@@ -173,15 +181,19 @@ def resume_after_failure(store: Store, service_result: str) -> None:
 def rehearse(store: Store) -> None:
     """Save, end and restore every workload in place: the whole road but for the jump.
 
-    Raises SaveFailed when one did not come back from its checkpoint.
+    Raises, once all run again, SaveFailed when one could not be saved or did not come back from its
+    checkpoint, and Blocked when the plan knew it.
     """
     told = len(open_session(store, State.PLANNED).notes)  # of the participants
     run(store)
     session = open_session(store, State.SAVED)
     _commit_all(session)
     undo(store, session, "", State.REHEARSED)
-    if obstacles := session.notes[told:]:
-        raise SaveFailed("the rehearsal found obstacles", "; ".join(obstacles))
+    blocked = [f"{w.id}: {w.reason}" for w in session.workloads if w.verdict is Verdict.BLOCKS]
+    obstacles = session.notes[told:]
+    if obstacles or blocked:
+        error = SaveFailed if obstacles else Blocked
+        raise error("the rehearsal found obstacles", "; ".join([*obstacles, *blocked]))
 
 
 def undo(store: Store, session: Session, reason: str, end: State = State.ABANDONED) -> None:

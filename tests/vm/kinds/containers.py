@@ -64,7 +64,6 @@ PLANNED = {f"containers:{name}": "carried" for name in CARRIED} | {
 OUTCOMES = PLANNED
 PORTS = [8080, 8081]
 
-REFUSED = "containers:refused"
 # CRIU knows no AF_ALG sockets, and says so only when it dumps.
 REFUSAL = (
     f"{RUN} run -d --name refused {PYTHON} localhost/bb:1 /usr/bin/python3 -c "

@@ -52,7 +52,6 @@ PLANNED = {
 }
 OUTCOMES = PLANNED
 
-REFUSED = f"devices:{SPARE}"
 REFUSAL = f"""
 group=$(basename $(readlink /sys/bus/pci/devices/{SPARE}/iommu_group))
 systemd-run --scope --unit=holder setsid -f bash -c "exec 9<>/dev/vfio/$group; sleep 1000" \

@@ -40,7 +40,6 @@ print(s.recv(65536).decode())
 PLANNED = {"hoststate:hugepages": "carried", "dpdk:lab": "restarted", "dpdk:bare": "restarted"}
 OUTCOMES = PLANNED
 
-REFUSED = "dpdk:bare"
 REFUSAL = "pkill -STOP -f file-prefix=bare"
 REFUSAL_WORDS = ["does not answer on its telemetry socket"]
 REFUSAL_UNDO = "pkill -CONT -f file-prefix=bare"

@@ -46,10 +46,9 @@ ALTERED = {
     "hooks:ledger": ("restarted", "altered"),
     "hooks:torn": ("failed", "the other book is torn"),
 }
-REFUSED = "hooks:ledger"
 REFUSAL = "touch /var/lib/ledger/refuse"
 REFUSAL_WORDS = ["save command /opt/ledger/hook failed", "the ledger is locked"]
-REFUSAL_UNDO = "rm /var/lib/ledger/refuse; echo precious > /var/lib/ledger/book"
+REFUSAL_UNDO = "rm /var/lib/ledger/refuse"
 
 
 def furnish(vm: Machine) -> None:

@@ -162,11 +162,15 @@ def assert_tmux(vm: Machine) -> None:
     assert vm.run(f"ls {HOME}/.note.swp", check=False).code == 0
     vm.run(by_user("tmux send-keys -t work:1 clear Enter 'echo kept=$kept on $(tty)' Enter"))
     wait_for(vm, by_user("tmux capture-pane -p -t work:1 | grep -q '^kept=42 on /dev/pts/'"))
-    # A client with a terminal of its own can attach, and let go.
+    # A client with a terminal of its own can attach, and let go.  Of an input that ended, script(1)
+    # would tell the shell in there.
+    client = "tmux attach -t work"
     vm.run(
-        by_user("script -qc 'timeout 3 tmux attach -t work' /dev/null > attached < /dev/null; true")
+        by_user(f"rm -f quiet; mkfifo quiet; script -qfc '{client}' seen 0<> quiet > /dev/null &")
     )
-    assert UNSAVED in vm.run(f"cat {HOME}/attached").stdout or vm.get(f"{HOME}/attached")
+    wait_for(vm, f"grep -q kept=42 {HOME}/seen")
+    vm.run(by_user("tmux detach-client -s work"))
+    wait_for(vm, f"! pgrep -xf '{client}'")
 
 
 def tickers(rows: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -75,7 +75,6 @@ ALTERED = {
     "services:memcached.service": ("restarted", "altered"),
     "services:victim.service": ("restarted", "was taken by sleep"),
 }
-REFUSED = "services:ghost.service"
 REFUSAL = """
 systemd-run --unit=ghost bash -c \
     'exec 9<>/var/ghost; head -c 80M /dev/zero >&9; rm /var/ghost; touch /run/ghost; sleep infinity'
