@@ -40,9 +40,9 @@ print(s.recv(65536).decode())
 PLANNED = {"hoststate:hugepages": "carried", "dpdk:lab": "restarted", "dpdk:bare": "restarted"}
 OUTCOMES = PLANNED
 
-REFUSAL = "pkill -STOP -f file-prefix=bare"
+REFUSAL = "pkill -STOP -f file-prefix=[b]are"
 REFUSAL_WORDS = ["does not answer on its telemetry socket"]
-REFUSAL_UNDO = "pkill -CONT -f file-prefix=bare"
+REFUSAL_UNDO = "pkill -CONT -f file-prefix=[b]are"
 
 ALTER = "sed -i s/--burst=16/--burst=8/ /etc/systemd/system/testpmd.service"
 ALTERED = {
@@ -76,9 +76,9 @@ def assert_goes_on(vm: Machine) -> None:
 
 def assert_returned(vm: Machine, session: Row) -> None:
     """The one that was no service has what it had."""
-    environ = vm.run("tr '\\0' '\\n' < /proc/$(pgrep -f file-prefix=bare)/environ").stdout
+    environ = vm.run("tr '\\0' '\\n' < /proc/$(pgrep -f file-prefix=[b]are)/environ").stdout
     assert "COLOUR=light % blue\n" in environ
-    status = vm.run("grep Groups /proc/$(pgrep -f file-prefix=bare)/status").stdout
+    status = vm.run("grep Groups /proc/$(pgrep -f file-prefix=[b]are)/status").stdout
     assert {"4", "20"} <= set(status.split()), status
     rows = {row["id"]: row["outcome_reason"] for row in session["workloads"]}
     assert "what was in flight is lost" in rows["dpdk:bare"], rows
