@@ -2,6 +2,7 @@
 """Which cgroups hold processes that no service speaks for.  Standard library only."""
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 from urllib.parse import quote, unquote
 
@@ -52,6 +53,15 @@ def place(cgroup: str) -> Place:
     if unit == "init.scope" or unit.endswith(".service"):
         return Place.ELSEWHERE
     return Place.HERE
+
+
+def mains(units: Mapping[str, systemd.Properties]) -> dict[int, str]:
+    """The units' main processes, but for those of units of ours: these hold what is in no unit."""
+    return {
+        int(unit.get("MainPID") or 0): name
+        for name, unit in units.items()
+        if not name.startswith(OWN)
+    }
 
 
 def unit_of(cgroup: str) -> str:

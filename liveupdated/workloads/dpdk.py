@@ -37,7 +37,7 @@ POLL_S = 0.2
 def find(host: "Host") -> Iterable[Workload]:
     """Every application that answers to telemetry; those declared to be carried are services'."""
     carried = declared(host)
-    mains = {int(unit.get("MainPID") or "0"): name for name, unit in host.units.items()}
+    mains = places.mains(host.units)
     for application in dpdk.applications():
         try:
             unit = mains.get(application.pid) or _unit(application.pid)

@@ -45,11 +45,7 @@ WAY_OUT = (
 def find(host: "Host") -> Iterable[Workload]:
     """The trees that a rule names, and what nobody named, a row for each user's program."""
     processes = look.processes()
-    mains = {
-        int(unit.get("MainPID") or 0)
-        for name, unit in host.units.items()
-        if not name.startswith(places.OWN)
-    }
+    mains = places.mains(host.units).keys()
     seen = trees.find(processes, host.rules, trees.login_shells(), host.spoken_for_pids, mains)
     for tree in [*(tree for tree, _ in seen.declared), *seen.others]:
         host.spoken_for_pids.update(tree.pids)

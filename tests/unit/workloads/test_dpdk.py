@@ -13,10 +13,11 @@ import pytest
 from liveupdated import cgroup, dpdk, instructions, paths, pci, unitfiles, unitrestore
 from liveupdated.errors import SaveFailed
 from liveupdated.host import Host
-from liveupdated.procs import again
+from liveupdated.procs import again, places
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import dpdk as kind
 
+SERVICE = "pmd.service"
 ANSWERS: dict[str, Any] = {
     "/info": {"version": "DPDK 24.11"},
     "/eal/params": ["testpmd", "-l", "0-1", "--file-prefix=lab"],
@@ -80,7 +81,7 @@ def found(monkeypatch: pytest.MonkeyPatch, unit: str) -> Workload:
     units = {unit: {"MainPID": str(os.getpid()), "FragmentPath": ""}} if unit else {}
     monkeypatch.setitem(host.__dict__, "units", units)
     [workload] = kind.find(host)
-    assert host.spoken_for == ({unit} if unit else set())
+    assert host.spoken_for == ({unit} if unit == SERVICE else set())
     assert host.spoken_for_pids == {os.getpid()}
     return workload
 
@@ -88,10 +89,10 @@ def found(monkeypatch: pytest.MonkeyPatch, unit: str) -> Workload:
 def test_a_service_is_started_again_by_systemd(
     application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    workload = found(monkeypatch, "pmd.service")
+    workload = found(monkeypatch, SERVICE)
     assert (workload.id, workload.verdict) == ("dpdk:lab", Verdict.RESTARTED)
     assert {"hugepages", "device:0000:03:00.0"} <= set(workload.needs)
-    assert "unit:pmd.service" in workload.provides
+    assert f"unit:{SERVICE}" in workload.provides
     kind.save(workload, tmp_path, lambda name: None)
     monkeypatch.setattr(unitrestore, "afresh", lambda *a: (Outcome.RESTARTED, a[-1]))
     result = kind.restore(workload, tmp_path, lambda name: None)
@@ -108,10 +109,10 @@ def test_a_service_is_started_again_by_systemd(
 def test_one_that_does_not_answer_blocks_and_does_not_come_back(
     application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    workload = found(monkeypatch, "pmd.service")
+    workload = found(monkeypatch, SERVICE)
     kind.save(workload, tmp_path, lambda name: None)
     application.silent = True
-    assert found(monkeypatch, "pmd.service").verdict is Verdict.BLOCKS
+    assert found(monkeypatch, SERVICE).verdict is Verdict.BLOCKS
     with pytest.raises(SaveFailed, match="does not answer"):
         kind.save(workload, tmp_path, lambda name: None)
     monkeypatch.setattr(kind, "ANSWER_LIMIT_S", 0.1)
@@ -121,12 +122,14 @@ def test_one_that_does_not_answer_blocks_and_does_not_come_back(
     assert "does not answer" in result.reason
 
 
+@pytest.mark.parametrize("unit", ["", f"{places.OWN}0123456789ab.service"])
 def test_a_process_that_is_no_service_is_noted_as_what_it_is(
-    application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unit: str
 ) -> None:
+    """Also where it lives in a unit of ours since the last update."""
     monkeypatch.setattr(again, "obstacles", lambda pid: [])
     monkeypatch.setattr(paths, "CLAIMED", tmp_path)
-    workload = found(monkeypatch, "")
+    workload = found(monkeypatch, unit)
     kind.save(workload, tmp_path, lambda name: None)
     assert workload.saved
     saved = workload.saved["again"]
