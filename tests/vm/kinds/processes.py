@@ -166,7 +166,10 @@ def assert_tmux(vm: Machine) -> None:
     # would tell the shell in there.
     client = "tmux attach -t work"
     vm.run(
-        by_user(f"rm -f quiet; mkfifo quiet; script -qfc '{client}' seen 0<> quiet > /dev/null &")
+        by_user(
+            "rm -f quiet; mkfifo quiet; "
+            f"TERM=linux script -qfc '{client}' seen 0<> quiet > /dev/null &"
+        )
     )
     wait_for(vm, f"grep -q kept=42 {HOME}/seen")
     vm.run(by_user("tmux detach-client -s work"))
