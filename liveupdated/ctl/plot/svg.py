@@ -34,7 +34,8 @@ text.bad{fill:#cf222e}
 .part{fill-opacity:.55}
 .carried,.confirmed{fill:#3fa34d}
 .restarted,.rehearsed{fill:#3a9bc8}
-.reopened,.degraded,.abandoned{fill:#c69026}
+.reopened,.degraded{fill:#c69026}
+.abandoned{fill:#9a6fd0}
 .lost,.failed,.missed{fill:#d1343f}
 .open{fill:#8b949e}
 .away{fill-opacity:.35}

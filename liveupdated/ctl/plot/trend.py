@@ -78,7 +78,7 @@ def _row(session: Session) -> Row:
     begun = units.moment(session["created_us"])
     return Row(
         name=session["id"],
-        label=f"{_day(session['created_us'])}  {way(session, _RELEASE_CELLS)}",
+        label=f"{_day(session['created_us'])} · {way(session, _RELEASE_CELLS)}",
         style="session",
         bars=bars,
         note=", ".join(notes),

@@ -186,7 +186,7 @@ def _workloads(
         foretold = _foretold(session, own, worst, whole)
         rows.append(replace(row, bars=[*row.bars, *foretold]))
     for workload in session["workloads"]:
-        if workload["id"] not in first and _disappoints(workload):
+        if workload["id"] not in first and disappoints(workload):
             rows.append(_workload(workload["id"], workload, [], path))
     return rows
 
@@ -208,14 +208,14 @@ def _workload(
     tips = [_told(phase["name"], phase) for phase in own]
     if not away:
         notes.append("not back" if outcome == "open" else outcome)
-    elif workload and _disappoints(workload):
+    elif workload and disappoints(workload):
         notes.append(outcome)
     if workload:
         why = workload["outcome_reason"] or workload["reason"]
         tips.append(f"{workload['verdict']}, {outcome}: {why}")
-        if _disappoints(workload):
+        if disappoints(workload):
             notes.append(why)
-    bad = workload is not None and _disappoints(workload)
+    bad = workload is not None and disappoints(workload)
     return Row(
         name=name,
         label=svg.fitted(name, _WORKLOAD_CELLS),
@@ -235,7 +235,8 @@ def _foretold(session: Session, own: Sequence[Phase], worst: Phase | None, whole
     return [Bar(end, 0, "foretold", Shape.MARK)] if end <= whole else []
 
 
-def _disappoints(workload: SessionWorkload) -> bool:
+def disappoints(workload: SessionWorkload) -> bool:
+    """Whether it came to another end than was promised."""
     return bool(workload["outcome"]) and workload["outcome"] != workload["verdict"]
 
 
