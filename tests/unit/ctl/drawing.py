@@ -110,6 +110,6 @@ def _extent(text: ElementTree.Element) -> tuple[float, float, float]:
 
 def outside(text: str) -> list[str]:
     """What a file names that lies outside of it; the names of its languages are no such thing."""
-    links = re.findall(r"""(?:href|src|url\(|@import)[^>;]*""", text)
+    links = re.findall(r"(?:\b(?:href|src)=|url\(|@import)[^>;]*", text)
     links += re.findall(r"\w+://[^\s\"'<]*", text)
     return [link for link in links if link != "http://www.w3.org/2000/svg"]

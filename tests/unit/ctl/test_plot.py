@@ -4,6 +4,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from liveupdated.timeline.ledger import phases
 
 from ..timeline import example
 from . import real
-from .drawing import Bar, Picture, outside
+from .drawing import Picture, outside
 
 REDIS = "services:redis-server.service"
 HOSTILE = "\x1b[2J</title><script>alert(1)</script>&amp;\"'\n\u202e\ud800]]>\x00"
@@ -95,7 +96,7 @@ def test_phases_are_drawn_one_after_the_other_with_their_parts_below() -> None:
     assert top == "plan stage save stop kexec kernel userspace restore health".split()
     assert names[names.index("stop") :][:4] == "stop stop/request stop/commit stop/services".split()
     spans = [drawn.bars(name)[0] for name in top]
-    for earlier, later in zip(spans, spans[1:], strict=False):
+    for earlier, later in pairwise(spans):
         assert earlier.end == pytest.approx(later.begin, abs=2 * drawn.pixel)
     assert drawn.note("kexec") == "3.73 s"
     assert [bar.style for bar in spans] == ["before"] * 4 + ["jump"] + ["after"] * 4
@@ -121,7 +122,7 @@ def test_the_critical_path_is_what_the_longest_blackout_consists_of() -> None:
         for bar in drawn.bars(name)
         if bar.style == "critical"
     }
-    assert list(marked) == "save stop kexec kernel userspace restore".split() + [REDIS]
+    assert list(marked) == [*"save stop kexec kernel userspace restore".split(), REDIS]
     assert marked["save"].begin == pytest.approx(freeze, abs=drawn.pixel)
     assert marked["restore"].end == pytest.approx(thaw, abs=drawn.pixel)
     assert marked[REDIS].end == pytest.approx(thaw, abs=drawn.pixel)
@@ -288,19 +289,9 @@ def test_what_is_fitted_fits(text: str, room: int) -> None:
     assert svg.cells(svg.fitted(text, room)) <= room
 
 
-def test_a_picture_of_a_bar() -> None:
+def test_overlaps_would_be_seen() -> None:
     """The tests' own eyes."""
-    drawn = Picture(
-        svg.document(
-            chart.draw(
-                chart.Chart(
-                    "t",
-                    [],
-                    [chart.Section("s", [chart.Row("r", "r", "x", [chart.Bar(2, 5, "y")])])],
-                    10,
-                )
-            )
-        )
-    )
-    [bar] = drawn.bars("r")
-    assert bar == Bar("y", pytest.approx(2e-6), pytest.approx(7e-6))
+    text = svg.document(update.draw(*real.record(real.ten_workloads())))
+    shifted = text.replace('x="16"', 'x="200"')
+    assert "6.12.117+deb13-cloud-amd64 on its bar" in Picture(shifted).misplaced()
+    assert Picture(text.replace("hooks:torn</text>", f"{'x' * 200}</text>")).misplaced()
