@@ -2,7 +2,6 @@
 """Where a picture or report goes: into a file, which is whole or as it was, or to stdout."""
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def write(name: str, text: str) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     """A new file under the old name: who reads meanwhile gets one or the other, whole."""
-    temporary = path.with_name(f".liveupdatectl.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".liveupdatectl.{os.urandom(8).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -145,6 +145,8 @@ def ticks(length_us: int) -> list[tuple[int, str]]:
 
 
 def _moment(moment: int, step: int) -> str:
+    if not moment:
+        return "0 s"
     for unit, name in ((60_000_000, "min"), (100_000, "s"), (1_000, "ms")):
         if step >= unit:
             whole = 1_000_000 if name == "s" else unit
@@ -153,8 +155,9 @@ def _moment(moment: int, step: int) -> str:
 
 
 def _layout(chart: Chart) -> _Layout:
-    labels = max((svg.cells(_label(row)) + 2 * row.part for row in chart.rows), default=0)
-    axis = _Layout(chart, left=MARGIN + labels * CELL + _GAP, width=0)
+    widths = [svg.cells(_label(row)) + 2 * row.part for row in chart.rows]
+    widths += [svg.cells(section.heading) for section in chart.sections]
+    axis = _Layout(chart, left=MARGIN + max(widths, default=0) * CELL + _GAP, width=0)
     ends = [axis.note_x(row) + svg.cells(axis.note(row)) * CELL for row in chart.rows]
     return replace(axis, width=max([axis.left + PLOT, *ends]) + MARGIN)
 

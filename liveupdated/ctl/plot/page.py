@@ -81,9 +81,9 @@ def _workloads(body: Element, workloads: Sequence[SessionWorkload]) -> None:
 
 
 def _judged(workload: SessionWorkload) -> str:
-    if not workload["outcome"]:
-        return ""
-    return "bad" if update.disappoints(workload) else "good"
+    if update.disappoints(workload):
+        return "bad"
+    return "good" if workload["outcome"] == "carried" else ""
 
 
 def _phases(body: Element, timeline: Timeline) -> None:
