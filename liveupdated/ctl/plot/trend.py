@@ -15,6 +15,7 @@ from liveupdated.ctl.shapes import Session
 
 _RELEASE_CELLS = 26
 _BAD = ("degraded", "missed", "abandoned")
+_ARRIVED = ("confirmed", "degraded")
 _TITLE = "Live updates"
 _LEGEND = (
     ("confirmed", Shape.BAR, "confirmed"),
@@ -46,7 +47,7 @@ def draw(sessions: Sequence[Session]) -> Element:
 
 def _headlines(sessions: Sequence[Session]) -> list[str]:
     lines = [f"{len(sessions)} sessions: {render.counts(Counter(s['state'] for s in sessions))}"]
-    jumped = [s for s in sessions if s["arrival_kernel"] and s["blackout_us"]]
+    jumped = [s for s in sessions if s["state"] in _ARRIVED and s["blackout_us"]]
     if jumped:
         blackout = round(statistics.median(s["blackout_us"] for s in jumped))
         lines.append(f"median blackout of an update: {units.duration(blackout)}")

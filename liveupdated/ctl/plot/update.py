@@ -50,7 +50,7 @@ def draw(session: SessionDetail, timeline: Timeline) -> Element:
     band = Bar(worst["start_us"], worst["duration_us"], "blackout") if worst else None
     sections = [
         Section("Kernels", _kernels(session, moved, end - begin)),
-        Section("Phases", _phases(moved, path)),
+        Section("Phases", _phases(moved, path, jumped=bool(session["arrival_kernel"]))),
         Section("Workloads, from freeze to thaw", _workloads(session, moved, path, end - begin)),
     ]
     drawn = Chart(
@@ -93,6 +93,8 @@ def headlines(session: SessionDetail, timeline: Timeline) -> list[str]:
             f"blackout {units.duration(measured)}{told}, of {worst['workload']}; "
             f"the whole {units.duration(timeline['duration_us'])}"
         )
+    if unsure := timeline["uncertainty_us"]:
+        lines.append(f"spans across the jump may be off by {units.duration(unsure)}")
     lines.append(f"workloads: {_ends(session['workloads'])}")
     return lines
 
@@ -133,11 +135,11 @@ def _kernel(release: str, start: int, end: int, style: str) -> Row:
     )
 
 
-def _phases(phases: Sequence[Phase], path: Sequence[Phase]) -> list[Row]:
+def _phases(phases: Sequence[Phase], path: Sequence[Phase], jumped: bool) -> list[Row]:
     rows = []
     for phase in render.nested([phase for phase in phases if not phase["workload"]]):
         owner, slash, part = phase["name"].partition("/")
-        style = _side(owner)
+        style = _side(owner) if jumped else "before"
         start, length = phase["start_us"], phase["duration_us"]
         shape = Shape.PART if slash else Shape.BAR
         bars = [Bar(start, length, f"{style} part" if slash else style, shape)]

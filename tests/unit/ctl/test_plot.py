@@ -187,6 +187,26 @@ def test_a_session_that_never_left_has_one_kernel() -> None:
     assert "jump" not in drawn.texts
 
 
+def test_a_rehearsal_has_nothing_after_a_jump() -> None:
+    session = real.ten_workloads()
+    session.road, session.state, session.arrival = "rehearse", State.REHEARSED, None
+    steps = (marks.PLAN_START, marks.SAVE_START, marks.RESTORE_START, marks.RESTORE_END)
+    begin = session.marks[0]
+    session.marks = [
+        dataclasses.replace(
+            begin,
+            name=name,
+            boottime_us=begin.boottime_us + second * 1_000_000,
+            realtime_us=begin.realtime_us + second * 1_000_000,
+        )
+        for second, name in enumerate(steps)
+    ]
+    drawn = picture(session)
+    assert drawn.rows("phase") == ["plan+stage", "save+turnaround", "restore"]
+    assert {bar.style for name in drawn.rows("phase") for bar in drawn.bars(name)} == {"before"}
+    assert len(drawn.rows("kernel")) == 1
+
+
 def test_a_session_without_marks_says_so() -> None:
     drawn = picture(example.empty())
     assert "The session has no marks." in drawn.texts
