@@ -304,6 +304,14 @@ def test_ticks_are_few_and_round(length: int) -> None:
     assert len({words for _, words in found}) == len(found)
 
 
+@given(st.text(st.characters()))
+def test_any_text_is_xml_and_on_one_line(text: str) -> None:
+    root = svg.picture(text)
+    svg.label(root, 1, 2, text)
+    [read] = Picture(svg.document(root)).texts
+    assert read.isprintable()
+
+
 @given(st.text(), st.integers(1, 80))
 def test_what_is_fitted_fits(text: str, room: int) -> None:
     assert svg.cells(svg.fitted(text, room)) <= room
