@@ -117,43 +117,15 @@ class Client:
 
     async def session(self, wanted: str) -> shapes.SessionDetail:
         """By id, the beginning of one, or `last`."""
-        properties = await self._session(wanted)
-        return shapes.SessionDetail(
-            **_session(properties),
-            workloads=[_session_workload(row) for row in properties["Workloads"]],
-        )
+        return _session_detail(await self._session(wanted))
 
     async def timeline(self, wanted: str) -> shapes.Timeline:
+        return _timeline(await self._session(wanted))
+
+    async def record(self, wanted: str) -> tuple[shapes.SessionDetail, shapes.Timeline]:
+        """All that there is about one session, in one answer, so that its halves fit."""
         properties = await self._session(wanted)
-        phases = [
-            shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
-            for name, start, duration, workload in properties["Phases"]
-        ]
-        top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
-        return shapes.Timeline(
-            session=properties["Id"],
-            start_us=top[0]["start_us"] if top else 0,
-            duration_us=sum(phase["duration_us"] for phase in top),
-            blackout_us=properties["Blackout"],
-            predicted_blackout_us=properties["PredictedBlackout"],
-            phases=phases,
-            marks=[
-                shapes.Mark(
-                    name=name,
-                    realtime_us=realtime,
-                    boottime_us=boottime,
-                    boot_id=boot_id,
-                    workload=workload,
-                )
-                for name, realtime, boottime, boot_id, workload in properties["Marks"]
-            ],
-            clock_steps=[
-                shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
-                for boot_id, after, before, step in properties["ClockSteps"]
-            ],
-            uncertainty_us=properties["Uncertainty"],
-            notes=properties["TimelineNotes"],
-        )
+        return _session_detail(properties), _timeline(properties)
 
     async def _session(self, wanted: str) -> Properties:
         [found] = await self.call("ListSessions")
@@ -260,4 +232,43 @@ def _session(p: Properties) -> shapes.Session:
         predicted_blackout_us=p["PredictedBlackout"],
         blackout_us=p["Blackout"],
         outcomes=p["Outcomes"],
+    )
+
+
+def _session_detail(p: Properties) -> shapes.SessionDetail:
+    return shapes.SessionDetail(
+        **_session(p),
+        workloads=[_session_workload(row) for row in p["Workloads"]],
+    )
+
+
+def _timeline(properties: Properties) -> shapes.Timeline:
+    phases = [
+        shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
+        for name, start, duration, workload in properties["Phases"]
+    ]
+    top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
+    return shapes.Timeline(
+        session=properties["Id"],
+        start_us=top[0]["start_us"] if top else 0,
+        duration_us=sum(phase["duration_us"] for phase in top),
+        blackout_us=properties["Blackout"],
+        predicted_blackout_us=properties["PredictedBlackout"],
+        phases=phases,
+        marks=[
+            shapes.Mark(
+                name=name,
+                realtime_us=realtime,
+                boottime_us=boottime,
+                boot_id=boot_id,
+                workload=workload,
+            )
+            for name, realtime, boottime, boot_id, workload in properties["Marks"]
+        ],
+        clock_steps=[
+            shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
+            for boot_id, after, before, step in properties["ClockSteps"]
+        ],
+        uncertainty_us=properties["Uncertainty"],
+        notes=properties["TimelineNotes"],
     )

@@ -2,6 +2,7 @@
 """The commands that only ask: what the daemon says arrives, as JSON and for people."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,25 @@ async def test_timeline(world: World, ctl: Command) -> None:
     assert "stop+kexec" in done.out
     assert "█" in done.out
     assert "may be off by 1 s" in done.out
+
+
+async def test_pictures_and_report(world: World, ctl: Command, tmp_path: Path) -> None:
+    session = make_session("5e55")
+    world.backend.known_sessions.append(session)
+    world.backend.listener.session_changed(session)
+    done = await ctl("timeline", "5e55", "--plot", "-", "--html", f"{tmp_path}/report.html")
+    assert (done.code, done.err) == (0, "")
+    assert 'data-name="service:redis0.service"' in done.out
+    assert "6.12.1 → 7.3.4" in (tmp_path / "report.html").read_text()
+    done = await ctl("history", "--plot", f"{tmp_path}/trend.svg")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert "20.0 s, 21.0 s predicted, confirmed" in (tmp_path / "trend.svg").read_text()
+    done = await ctl("timeline", "last one", "--plot", f"{tmp_path}/none.svg")
+    assert (done.code, done.err) == (
+        5,
+        "liveupdatectl: there is no session last one\n  hint: liveupdatectl history lists them\n",
+    )
+    assert not (tmp_path / "none.svg").exists()
 
 
 async def test_a_poor_locale_gets_an_answer_too(

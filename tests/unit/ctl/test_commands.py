@@ -115,5 +115,5 @@ except SystemExit:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
-    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "liveupdated.bus"}
+    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "xml", "liveupdated.bus"}
     assert loaded & heavy == set()
