@@ -15,6 +15,8 @@ BLOCKED_KERNELS = STATE / "blocked.json"
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
+ADVISED = CONFIG_DROPINS / "90-advise.toml"
+"""The words that applied advice adds and removes; see advice/dropin.py."""
 RULE_FOLDERS = tuple(ROOT / top / "liveupdated/workloads.d" for top in ("usr/lib", "etc", "run"))
 
 STAGE_REQUEST = RUNTIME / "stage-request.json"
