@@ -2,6 +2,7 @@
 """What is known of how this boot went, gathered once; what cannot be read is said."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -22,6 +23,7 @@ UNIT_PROPERTIES = (
     "ConditionTimestampMonotonic",
 )
 
+_RUN = re.compile(r"Run \S+ as init process")
 _FALSE = ("0", "n", "no", "f", "false", "off")
 
 
@@ -53,9 +55,10 @@ class Evidence:
 
     @property
     def kernel_ended_us(self) -> int:
-        """When the first program ran; 0 when not known."""
+        """When the first program was run; 0 when not known.  init/main.c, run_init_process()."""
+        ran = next((r for r in self.log.records if _RUN.fullmatch(r.text)), None)
         began = (self.moments.get(name, 0) for name in (marks.INITRD_START, marks.USERSPACE_START))
-        return min((moment for moment in began if moment), default=0)
+        return ran.moment_us if ran else min((moment for moment in began if moment), default=0)
 
     def quote(self, record: Record) -> str:
         return f"{self.log.source}: {record}"
@@ -96,7 +99,9 @@ def gather() -> Evidence:
     units: dict[str, Properties] = {}
     try:
         units = systemd.show(["*"], UNIT_PROPERTIES)
-    except (ServiceError, OSError) as error:
+    except ServiceError as error:
+        unread.append(f"systemd's units: {error.why}")
+    except OSError as error:  # no systemctl
         unread.append(f"systemd's units: {error}")
     return Evidence(
         release=release,
