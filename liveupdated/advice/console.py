@@ -85,12 +85,12 @@ def _quiet(
         title="print less on the console while booting",
         seen=[
             f"/proc/cmdline: messages below level {level} are printed",
-            f"{evidence.log.source}: {printed} characters before userspace, {saved} of them are "
-            "no warnings",
+            f"{evidence.log.source}: {printed} characters before userspace, {saved} of them in "
+            "messages that are no errors",
             *[evidence.quote(evidence.log.records[console.place]) for console in serial],
             *(hows or ["no serial console: what the screen costs is not in the log"]),
         ],
-        do="quiet, for the jump: warnings are still printed, the log stays whole. Without a serial "
+        do="quiet, for the jump: errors are still printed, the log stays whole. Without a serial "
         "console at all (console=) it is a little quicker, and nobody sees a kernel that fails: "
         "that is for you to decide",
         command="liveupdatectl advise --apply",

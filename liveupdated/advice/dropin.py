@@ -33,9 +33,9 @@ class Words:
 
     def text(self) -> str:
         """The file."""
-        # JSON's lists of strings are TOML's (toml.io, v1.0.0).
+        # JSON's lists of strings are TOML's, but for escaped surrogates (toml.io, v1.0.0).
         lines = [
-            f"{key} = {json.dumps(list(words))}\n"
+            f"{key} = {json.dumps(list(words), ensure_ascii=False)}\n"
             for key, words in (("cmdline_add", self.add), ("cmdline_remove", self.remove))
             if words
         ]

@@ -29,8 +29,9 @@ def findings(evidence: Evidence) -> Findings:
     switched_on = evidence.parameter(parameters.INITCALL_DEBUG.name) is not None
     advice = [_switch_off(evidence)] if switched_on else []
     if not calls:
-        # Switched on and nothing to see: the log is closed, or its beginning is gone.
-        return Findings([], advice if switched_on else [_how_to_see(evidence)])
+        # Switched on and nothing to see: the beginning of the log is gone.
+        ask = bool(evidence.log.records) and not switched_on
+        return Findings([], [_how_to_see(evidence)] if ask else advice)
     slow = sorted((call for call in calls if call[0] >= _SLOW_US), key=lambda call: -call[0])
     advice += [_slow(evidence, *call) for call in slow[:_SHOWN]]
     built_in = sum(us for us, _, module, _ in calls if not module)

@@ -27,7 +27,7 @@ QUIET = Parameter(
     "quiet",
     _OLD,
     "init/main.c, quiet_kernel()",
-    "only warnings and worse go to the console (CONFIG_CONSOLE_LOGLEVEL_QUIET), and systemd shows "
+    "only errors and worse go to the console (CONFIG_CONSOLE_LOGLEVEL_QUIET), and systemd shows "
     "no status unless something fails; the log stays whole",
     "add",
 )

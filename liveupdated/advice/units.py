@@ -53,7 +53,9 @@ def findings(evidence: Evidence) -> Findings:
     ]
     goal = evidence.units.get(paths.RESTORE_UNIT)
     at = _begun(goal) if goal else 0
-    if not goal or not start or at < start:
+    end = evidence.moments.get(marks.USERSPACE_FINISH, at)
+    # Later than the boot: somebody started it by hand.
+    if not goal or not start or not start <= at <= end:
         return Findings(facts)
     units = _before(evidence.units, start, at)
     waited = [name for name in goal.get("After", "").split() if name in units]
@@ -66,12 +68,12 @@ def findings(evidence: Evidence) -> Findings:
     for unit in chain:
         gain = at - lag - _replay(units, waited, start, unit.name)
         if gain > 0:
-            advice.append(_slow(unit, gain))
+            advice.append(_slow(unit, gain, start))
     advice.sort(key=lambda each: -each.gain_us)
     return Findings(facts, advice[:_SHOWN])
 
 
-def _slow(unit: _Unit, gain: int) -> Advice:
+def _slow(unit: _Unit, gain: int, start: int) -> Advice:
     if unit.name.endswith(".device"):
         do = "the device is there that late; a driver in the initrd, or built in, finds it earlier"
     else:
@@ -80,8 +82,8 @@ def _slow(unit: _Unit, gain: int) -> Advice:
         id=f"unit-{unit.name}",
         title=f"{unit.name}: let the restore not wait for it",
         seen=[
-            f"systemctl show {unit.name}: from {unit.begun / 1e6:.3f} s to "
-            f"{unit.done / 1e6:.3f} s after the kernel's start"
+            f"systemctl show {unit.name}: {(unit.begun - start) // 1000} ms to "
+            f"{(unit.done - start) // 1000} ms after the start of userspace"
         ],
         do=f"{do}. The gain is what the restore would have come earlier, had it taken no time",
         command=f"systemd-analyze critical-chain {paths.RESTORE_UNIT}",
