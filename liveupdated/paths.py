@@ -12,6 +12,8 @@ ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
 
 STATE = ROOT / "var/lib/liveupdated"
 BLOCKED_KERNELS = STATE / "blocked.json"
+LOADER_CMDLINE = STATE / "loader-cmdline.json"
+"""The boot loader's words behind the command line of a jump; see kernels/cmdline.py."""
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
