@@ -100,7 +100,7 @@ def gather() -> Evidence:
     try:
         units = systemd.show(["*"], UNIT_PROPERTIES)
     except ServiceError as error:
-        unread.append(f"systemd's units: {error.why}")
+        unread.append(f"systemd's units: {error.why.partition(chr(10))[0]}")
     except OSError as error:  # no systemctl
         unread.append(f"systemd's units: {error}")
     return Evidence(

@@ -32,7 +32,7 @@ _MESSAGES = (
     ("smp: Bringing up secondary CPUs", marks.SMP_START),
     ("smp: Brought up ", marks.SMP_END),
     ("Trying to unpack rootfs image as initramfs", marks.INITRAMFS_START),
-    ("Unpacking initramfs", marks.INITRAMFS_START),  # before 5.13, and arm
+    ("Unpacking initramfs", marks.INITRAMFS_START),  # without CONFIG_BLK_DEV_RAM
     ("Freeing initrd memory", marks.INITRAMFS_END),
     # An initrd without systemd in it (initramfs-tools) has no InitRDTimestamp.  Without an initrd
     # the program is /sbin/init: init/main.c, kernel_init.

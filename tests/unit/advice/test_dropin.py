@@ -124,3 +124,15 @@ def test_what_is_applied_is_in_the_table_as_such() -> None:
     assert len(advised) == len(parameters.TABLE)
     assert set(advised.values()) == {"add", "remove", "say"}
     assert [name for name, how in advised.items() if how == "add"] == ["quiet"]
+
+
+def test_the_manual_has_the_same_table() -> None:
+    manual = (Path(__file__).parents[3] / "docs/man/liveupdatectl.1").read_text()
+    _, _, rest = manual.partition(".SH PARAMETERS\n")
+    text = rest.partition(".SH ")[0].replace("\\-", "-")
+    entries = text.split(".TP\n")[1:]
+    assert len(entries) == len(parameters.TABLE)
+    for entry, parameter in zip(entries, parameters.TABLE, strict=True):
+        head = f'.BR {parameter.name} " ({parameter.since}; {parameter.advised})"\n'
+        assert entry.startswith(head)
+        assert parameter.effect[1:] in entry and parameter.source in entry
