@@ -48,6 +48,9 @@ class Advice:
     add: list[str] = field(default_factory=list)
     """Words for the command line of the jump; with `remove` what --apply sets."""
     remove: list[str] = field(default_factory=list)
+    careful: bool = False
+    """Applied only by its name: what it takes away may be there because the machine does not come
+    up without."""
 
     @property
     def applicable(self) -> bool:

@@ -60,11 +60,13 @@ def _meanwhile(evidence: Evidence, unpacked: int, seen: list[str]) -> Advice:
         id="initrd-async",
         title="unpack the initrd while devices are looked for",
         seen=[*seen, f"/proc/cmdline: {word}"],
-        do=f"take {word} off the command line",
-        command="liveupdatectl advise --apply",
+        do=f"take {word} off the command line, unless it is there because this machine does not "
+        "come up without",
+        command="liveupdatectl advise --apply --only initrd-async",
         gain_us=unpacked,
         basis=Basis.AT_MOST if unpacked else Basis.UNKNOWN,
         remove=[parameters.INITRAMFS_ASYNC.name],
+        careful=True,
     )
 
 

@@ -40,10 +40,11 @@ def _how(evidence: Evidence, count: int, took: int, seen: list[str]) -> tuple[st
                 seen=[*seen, f"/proc/cmdline: {word}"],
                 do=f"take {word} off the command line, unless it is there because this machine "
                 "does not come up without",
-                command="liveupdatectl advise --apply",
+                command="liveupdatectl advise --apply --only processors-parallel",
                 gain_us=took,
                 basis=Basis.AT_MOST,
                 remove=[parameters.PARALLEL.name],
+                careful=True,
             )
         ]
     if evidence.build is None:

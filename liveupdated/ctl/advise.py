@@ -12,19 +12,26 @@ import click
 
 from liveupdated.ctl import options
 from liveupdated.ctl.report import say
+from liveupdated.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from liveupdated.advice import Report
+    from liveupdated.advice import Advice, Report
     from liveupdated.advice.dropin import Words
     from liveupdated.ctl.shapes import Advised
 
 
 @click.command()
 @click.option("--apply", is_flag=True, help="Set what is a matter of the command line.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ID",
+    help="With --apply: only this advice; some is applied in no other way.",
+)
 @click.option("--undo", is_flag=True, help="Take back what --apply has set.")
 @click.option("--dry-run", is_flag=True, help="With these: only show what would be set.")
 @options.as_json
-def advise(*, apply: bool, undo: bool, dry_run: bool, as_json: bool) -> None:
+def advise(*, apply: bool, only: tuple[str, ...], undo: bool, dry_run: bool, as_json: bool) -> None:
     """What would shorten the next boot, the largest gain first.
 
     Reads this boot's kernel log and systemd's time stamps.  A gain is measured, computed from what
@@ -38,6 +45,8 @@ def advise(*, apply: bool, undo: bool, dry_run: bool, as_json: bool) -> None:
     """
     if apply and undo:
         raise click.UsageError("--apply and --undo exclude each other")
+    if only and not apply:
+        raise click.UsageError("--only goes with --apply")
     if dry_run and not (apply or undo):
         raise click.UsageError("--dry-run goes with --apply or --undo")
     from liveupdated.advice import dropin, evidence
@@ -49,7 +58,7 @@ def advise(*, apply: bool, undo: bool, dry_run: bool, as_json: bool) -> None:
     else:
         found = report(evidence.gather())
         before = dropin.read()
-        words = before.with_(found.advice) if apply else before
+        words = before.with_(_chosen(found.advice, only)) if apply else before
         if words != before and not dry_run:
             dropin.apply(words)
     changed = words != before
@@ -59,16 +68,34 @@ def advise(*, apply: bool, undo: bool, dry_run: bool, as_json: bool) -> None:
     if as_json:
         return options.print_json(shape)
     if apply or undo:
-        return _tell(before, words, dry_run)
+        left = [each for each in shape["advice"] if each["careful"] and not each["applied"]]
+        return _tell(before, words, dry_run, [each["id"] for each in left if not only])
     from liveupdated.ctl import render
 
     render.show(render.advised(shape))
 
 
-def _tell(before: "Words", after: "Words", dry_run: bool) -> None:
+def _chosen(found: "list[Advice]", only: tuple[str, ...]) -> "list[Advice]":
+    """What is to be applied.  Raises NotFound, InvalidArgument where an id is none of these."""
+    by_id = {each.id: each for each in found}
+    for name in only:
+        if name not in by_id:
+            raise NotFound(
+                f"there is no advice {name}", "", "`liveupdatectl advise --json` has the ids"
+            )
+        if not by_id[name].applicable:
+            raise InvalidArgument(
+                f"{name} cannot be applied", "it is no matter of the command line"
+            )
+    return [by_id[name] for name in only] or [each for each in found if not each.careful]
+
+
+def _tell(before: "Words", after: "Words", dry_run: bool, left: list[str]) -> None:
     """What became of the drop-in."""
     from liveupdated import paths
 
+    for name in left:
+        click.echo(f"{name}: left out, for you to decide; --apply --only {name} does it")
     if before == after:
         click.echo("there is nothing to change")
         return
@@ -118,6 +145,7 @@ def _shape(found: "Report | None", words: "Words", changed: bool) -> "Advised":
                 command=each.command,
                 add=each.add,
                 remove=each.remove,
+                careful=each.careful,
                 applied=each.applicable and words.has(each),
             )
             for each in (found.advice if found else [])

@@ -161,6 +161,8 @@ class Advice(TypedDict):
     add: list[str]
     """Words for the command line of the jump; with `remove` what --apply sets."""
     remove: list[str]
+    careful: bool
+    """--apply sets it only where --only names it."""
     applied: bool
 
 

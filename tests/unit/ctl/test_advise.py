@@ -71,7 +71,6 @@ def test_a_dry_run_shows_and_changes_nothing(reloads: list[str]) -> None:
     result = run("--apply", "--dry-run")
     assert result.exit_code == Exit.OK
     assert "quiet: would be added at each jump" in result.stdout
-    assert "cpuhp.parallel: would be removed at each jump" in result.stdout
     assert not paths.ADVISED.parent.exists()
     assert reloads == []
 
@@ -79,8 +78,8 @@ def test_a_dry_run_shows_and_changes_nothing(reloads: list[str]) -> None:
 def test_apply_and_undo(reloads: list[str]) -> None:
     applied = shape("--apply")
     assert applied["changed"]
-    assert (applied["cmdline_add"], applied["cmdline_remove"]) == (["quiet"], ["cpuhp.parallel"])
-    assert [each["applied"] for each in applied["advice"]] == [True, True, False]
+    assert (applied["cmdline_add"], applied["cmdline_remove"]) == (["quiet"], [])
+    assert [each["applied"] for each in applied["advice"]] == [True, False, False]
     assert "Applied:" in run().stdout
     assert not shape("--apply")["changed"]
     would = run("--undo", "--dry-run")
@@ -91,6 +90,23 @@ def test_apply_and_undo(reloads: list[str]) -> None:
     assert not paths.ADVISED.exists()
     assert reloads == ["try-reload-or-restart liveupdated.service"] * 2
     assert run("--undo").exit_code == Exit.NOT_FOUND
+
+
+def test_a_word_that_the_machine_may_need_is_taken_away_by_name_only() -> None:
+    result = run("--apply", "--dry-run")
+    assert "cpuhp.parallel: " not in result.stdout
+    assert "processors-parallel: left out, for you to decide" in result.stdout
+    named = run("--apply", "--only", "processors-parallel")
+    assert "cpuhp.parallel: removed at each jump" in named.stdout
+    assert "quiet" not in named.stdout
+    both = shape("--apply")
+    assert (both["cmdline_add"], both["cmdline_remove"]) == (["quiet"], ["cpuhp.parallel"])
+
+
+def test_only_what_there_is_and_can_be_applied() -> None:
+    assert run("--apply", "--only", "nonsense").exit_code == Exit.NOT_FOUND
+    assert run("--apply", "--only", "initcalls").exit_code == Exit.INVALID_ARGUMENT
+    assert not paths.ADVISED.exists()
 
 
 def test_a_service_that_cannot_be_reloaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +120,9 @@ def test_a_service_that_cannot_be_reloaded_is_told(monkeypatch: pytest.MonkeyPat
     assert paths.ADVISED.exists()
 
 
-@pytest.mark.parametrize("words", [["--apply", "--undo"], ["--dry-run"]])
+@pytest.mark.parametrize(
+    "words", [["--apply", "--undo"], ["--dry-run"], ["--only", "console-quiet"]]
+)
 def test_options_that_do_not_go_together(words: list[str]) -> None:
     assert run(*words).exit_code == Exit.INVALID_ARGUMENT
 
