@@ -166,10 +166,9 @@ def _us_each(evidence: Evidence, console: _Console, level: int) -> tuple[float, 
     records, place = evidence.log.records, console.place
     replayed = _characters(records[: place + 1], level)
     early = any(c.boot or c.name == console.name for c in _consoles(evidence) if c.place < place)
-    if replayed >= _ENOUGH and not early and place + 1 < len(records):
-        took = records[place + 1].moment_us - records[place].moment_us
-        if took:
-            return took / replayed, f"{replayed} characters took {took / 1000:.1f} ms, measured"
+    took = evidence.silence_us(place)
+    if took and replayed >= _ENOUGH and not early:
+        return took / replayed, f"{replayed} characters took {took / 1000:.1f} ms, measured"
     speed = _line_speed(evidence, console.name)
     if speed and not evidence.first("Hypervisor detected") and not evidence.first("DMI: QEMU"):
         return _BITS * 1e6 / speed, f"a line of {speed} bit/s, by arithmetic"

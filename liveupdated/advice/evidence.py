@@ -11,7 +11,7 @@ from pathlib import Path
 from liveupdated import paths, systemd
 from liveupdated.errors import ServiceError
 from liveupdated.kernels import cmdline
-from liveupdated.kernels.features import BuildConfig, find_config
+from liveupdated.kernels.features import BuildConfig, find_config, releases
 from liveupdated.systemd import Properties
 from liveupdated.timeline import boot, kernellog, marks
 from liveupdated.timeline.kernellog import KernelLog, Record
@@ -38,6 +38,8 @@ class Evidence:
     words: list[str]
     """Of the running kernel's command line, without what is for init."""
     build: BuildConfig | None = None
+    others: Mapping[str, BuildConfig] = field(default_factory=dict)
+    """Of the other kernels of this host, by release."""
     units: Mapping[str, Properties] = field(default_factory=dict)
     root: Path = Path("/")
     """Where settings of the initrd's builder are looked for."""
@@ -59,6 +61,26 @@ class Evidence:
         ran = next((r for r in self.log.records if _RUN.fullmatch(r.text)), None)
         began = (self.moments.get(name, 0) for name in (marks.INITRD_START, marks.USERSPACE_START))
         return ran.moment_us if ran else min((moment for moment in began if moment), default=0)
+
+    def silence_us(self, place: int) -> int:
+        """From the record there to the next; 0 where that is no measure of what came between.
+
+        Early on the kernel's clock may stand still for some messages, and then jump: there is a
+        silence only after a message that has a later stamp than the one before.
+        """
+        if not 0 < place < len(self.log.records) - 1:
+            return 0
+        before, at, after = (r.moment_us for r in self.log.records[place - 1 : place + 2])
+        return after - at if before < at else 0
+
+    def who_has(self, option: str) -> str:
+        """Which other kernels of this host are built with it, as a sentence."""
+        able = [release for release, build in self.others.items() if build.has(option)]
+        return (
+            f"On this host, these have it: {', '.join(able)}"
+            if able
+            else "No other kernel of this host is known to have it"
+        )
 
     def quote(self, record: Record) -> str:
         return f"{self.log.source}: {record}"
@@ -110,6 +132,11 @@ def gather() -> Evidence:
         moments=boot.kernel_moments(log.records) | moments,
         words=list(takewhile(lambda word: word != "--", cmdline.split(cmdline.running()))),
         build=build,
+        others={
+            other: its
+            for other in releases()
+            if other != release and (its := find_config(other)) is not None
+        },
         units=units,
         root=paths.ROOT,
         unread=unread,

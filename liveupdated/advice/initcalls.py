@@ -5,7 +5,6 @@ The messages are those of the kernel's init/main.c, trace_initcall_finish_cb().
 """
 
 import re
-from itertools import pairwise
 
 from liveupdated.advice import Advice, Basis, Fact, Findings, parameters
 from liveupdated.advice.evidence import Evidence
@@ -84,7 +83,7 @@ def _how_to_see(evidence: Evidence) -> Advice:
 def _silences(evidence: Evidence) -> list[str]:
     """Where the kernel was longest silent: something took its time there."""
     end = evidence.kernel_ended_us
-    pairs = [(b.moment_us - a.moment_us, a) for a, b in pairwise(evidence.log.records)]
+    pairs = [(evidence.silence_us(n), record) for n, record in enumerate(evidence.log.records)]
     pairs = [pair for pair in pairs if pair[1].moment_us < end and pair[0] >= _SLOW_US]
     longest = sorted(pairs, key=lambda pair: -pair[0])[:_SILENCES]
     return [f"{us // 1000} ms of silence after {evidence.quote(record)}" for us, record in longest]

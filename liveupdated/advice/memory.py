@@ -40,9 +40,9 @@ def findings(evidence: Evidence) -> Findings:
                 id="deferred-pages",
                 title="boot a kernel that initialises its memory in parallel",
                 seen=seen,
-                do=f"one with CONFIG_{_OPTION}; `features` of a kernel says which has it "
-                "(deferred-pages). The log of this one has no time for it; it grows with memory",
-                command="liveupdatectl kernels --json",
+                do="the log of this one has no time for it; it grows with memory. "
+                + evidence.who_has(_OPTION),
+                command="liveupdatectl kernels",
             )
         ],
     )

@@ -55,16 +55,15 @@ def _how(evidence: Evidence, count: int, took: int, seen: list[str]) -> tuple[st
                 id="processors-kernel",
                 title="boot a kernel that brings up its processors in parallel",
                 seen=[*seen, f"configuration of {evidence.release}: CONFIG_{_OPTION} is not set"],
-                do="it comes with the kernel: on x86-64 since Linux 6.5; `features` of a kernel "
-                "says which has it (parallel-bringup)",
-                command="liveupdatectl kernels --json",
+                do="on x86-64 all can since Linux 6.5. " + evidence.who_has(_OPTION),
+                command="liveupdatectl kernels",
                 gain_us=took,
                 basis=Basis.AT_MOST,
             )
         ]
     if refused:
         return f"one after the other: parallel start-up is disabled {refused}", []
-    return "in parallel", []
+    return f"in parallel: CONFIG_{_OPTION}, and nothing in the log against it", []
 
 
 def _brought_up(evidence: Evidence) -> tuple[Record | None, int]:

@@ -32,7 +32,7 @@ PARALLEL = """\
 """
 SERIAL_CONSOLE = """\
 <6>[    0.000000] Linux version 6.12.0
-{lines}<6>[    0.147433] printk: legacy console [tty0] enabled
+{lines}<6>[    0.146896] printk: legacy console [tty0] enabled
 <6>[    0.147433] printk: legacy console [ttyS0] enabled
 <6>[    1.951453] ACPI: Core revision 20240827
 <4>[    1.960000] a warning

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is advised, and that no gain is made up."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from liveupdated.advice import initrd as initrd_advice
 from liveupdated.advice import memory as memory_advice
 from liveupdated.advice import processors as processor_advice
 from liveupdated.advice.report import report
+from liveupdated.kernels.features import BuildConfig
 from liveupdated.timeline import marks
 from tests.unit.advice.boots import (
     CLOUD,
@@ -43,7 +45,11 @@ def only(advice: list[Advice]) -> Advice:
 def test_a_real_boot(name: str, processors: int, deferred: int) -> None:
     found = report(real(name))
     facts = {fact.name: fact for fact in found.facts}
-    assert facts["processors"] == Fact("processors", "2 processors, in parallel", processors)
+    assert facts["processors"] == Fact(
+        "processors",
+        "2 processors, in parallel: CONFIG_HOTPLUG_PARALLEL, and nothing in the log against it",
+        processors,
+    )
     assert facts["deferred-pages"].duration_us == deferred
     assert "ttyS0" in facts["console"].text
     assert facts["initrd-unpack"].text == "no initrd was used"
@@ -100,6 +106,10 @@ def test_serial_by_the_kernel() -> None:
     found = processor_advice.findings(made(PARALLEL, "cpuhp.parallel=1", NO_PARALLEL))
     assert only(found.advice).id == "processors-kernel"
     assert not only(found.advice).applicable
+    assert only(found.advice).do.endswith("No other kernel of this host is known to have it")
+    others = {"6.1.0": BuildConfig(b""), "7.3.4": BuildConfig(CLOUD.encode())}
+    evidence = replace(made(PARALLEL, build=NO_PARALLEL), others=others)
+    assert only(processor_advice.findings(evidence).advice).do.endswith("these have it: 7.3.4")
 
 
 def test_serial_by_the_platform_is_told_and_nothing_advised() -> None:
@@ -170,6 +180,12 @@ def test_without_that_the_lines_speed_says_it() -> None:
     assert (advice.gain_us, advice.basis) == (0, Basis.UNKNOWN)
 
 
+def test_a_clock_that_stood_still_measures_nothing() -> None:
+    log = SERIAL_CONSOLE.replace("0.146896", "0.147433")
+    advice = only(console_advice.findings(made(log, "console=ttyS0")).advice)
+    assert advice.basis is Basis.UNKNOWN
+
+
 def test_an_early_console_has_taken_the_replay_away() -> None:
     early = "<6>[    0.000000] printk: legacy bootconsole [earlyser0] enabled\n"
     found = console_advice.findings(made(early + SERIAL_CONSOLE, "earlyprintk=serial,ttyS0"))
@@ -223,12 +239,23 @@ def test_initcall_debug_is_switched_off_when_it_has_told() -> None:
 
 
 def test_how_to_see_initcalls() -> None:
-    log = "[    0.100000] before\n[    0.400000] after\n[    0.900000] Run /init as init process\n"
+    log = "".join(
+        f"[    0.{stamp}00000] {text}\n"
+        for stamp, text in (
+            (0, "a"),
+            (1, "before"),
+            (4, "after"),
+            (6, "the clock stands"),
+            (6, "and stands"),
+            (9, "and jumps"),
+            (9, "Run /init as init process"),
+        )
+    )
     advice = only(initcall_advice.findings(made(log)).advice)
     assert advice.basis is Basis.UNKNOWN
     assert advice.seen == [
-        "500 ms of silence after /dev/kmsg: [    0.400000] after",
         "300 ms of silence after /dev/kmsg: [    0.100000] before",
+        "200 ms of silence after /dev/kmsg: [    0.400000] after",
     ]
     assert initcall_advice.findings(made()).advice == []
 
