@@ -15,8 +15,6 @@ WORTH_US = 1_000
 class Basis(StrEnum):
     """How sure a gain is."""
 
-    MEASURED = "measured"
-    """This boot spent that time on it, and the next one would not."""
     COMPUTED = "computed"
     """From what was measured, by arithmetic that the advice names."""
     AT_MOST = "at most"

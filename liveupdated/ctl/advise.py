@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 def advise(*, apply: bool, only: tuple[str, ...], undo: bool, dry_run: bool, as_json: bool) -> None:
     """What would shorten the next boot, the largest gain first.
 
-    Reads this boot's kernel log and systemd's time stamps.  A gain is measured, computed from what
-    was measured, or said to be unknown.  --apply adds words to and removes them from the command
-    line of the jumps to come, and of nothing else.
+    Reads this boot's kernel log and systemd's time stamps.  A gain is computed from what was
+    measured, or at most the whole that was measured, or said to be unknown.  --apply adds words to
+    and removes them from the command line of the jumps to come, and of nothing else.
 
     \b
     Examples:

@@ -155,7 +155,7 @@ class Advice(TypedDict):
     """Lines of the log and settings, each with its source."""
     gain_us: int
     basis: str
-    """Of the gain: ``measured``, ``computed``, ``at most``; ``unknown`` and then the gain is 0."""
+    """Of the gain: ``computed``, ``at most``; ``unknown`` and then the gain is 0."""
     do: str
     command: str
     add: list[str]

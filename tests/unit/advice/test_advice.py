@@ -79,8 +79,8 @@ def test_a_real_boot_had_it_not_been_quiet(name: str) -> None:
 def test_the_largest_gain_comes_first_and_unknown_ones_last() -> None:
     advice = [
         Advice("a", "", [], "", basis=Basis.UNKNOWN),
-        Advice("b", "", [], "", gain_us=1_000, basis=Basis.MEASURED),
-        Advice("c", "", [], "", gain_us=999, basis=Basis.MEASURED),
+        Advice("b", "", [], "", gain_us=1_000, basis=Basis.COMPUTED),
+        Advice("c", "", [], "", gain_us=999, basis=Basis.COMPUTED),
         Advice("d", "", [], "", gain_us=2_000, basis=Basis.AT_MOST),
     ]
     assert [each.id for each in largest_first(advice)] == ["d", "b", "a"]
