@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """/etc/liveupdated/liveupdated.toml and conf.d/: the settings, with their defaults.
 
-Files in conf.d are read in the order of their names; a later one wins, key by key.
+Files in conf.d are read in the order of their names; a later one wins, key by key.  Words of the
+command line add up instead, as lists do in systemd's drop-ins (systemd.syntax(7)): a file of ours
+or of a package must not take an administrator's words away.
 """
 
 import tomllib
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from liveupdated import paths
 from liveupdated.errors import InvalidArgument
+
+_ADD_UP = ("cmdline_add", "cmdline_remove")
 
 
 class _Table(BaseModel):
@@ -69,5 +73,13 @@ def load_config() -> Config:
                 f"{file} is not valid", str(error), "see liveupdated.toml(5)"
             ) from error
         for name, table in tables.items():
-            merged.setdefault(name, {}).update(table)
+            before = merged.setdefault(name, {})
+            added = {key: _sum(before.get(key, []), table[key]) for key in _ADD_UP if key in table}
+            before.update(table | added)
     return Config.model_validate(merged)
+
+
+def _sum(before: list[str], more: list[str]) -> list[str]:
+    """Both; an empty text empties what is before it."""
+    last = max((place for place, word in enumerate(more) if not word), default=None)
+    return [*before, *more] if last is None else more[last + 1 :]

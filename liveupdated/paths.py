@@ -12,9 +12,13 @@ ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
 
 STATE = ROOT / "var/lib/liveupdated"
 BLOCKED_KERNELS = STATE / "blocked.json"
+LOADER_CMDLINE = STATE / "loader-cmdline.json"
+"""The boot loader's words behind the command line of a jump; see kernels/cmdline.py."""
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
+ADVISED = CONFIG_DROPINS / "90-advise.toml"
+"""The words that applied advice adds and removes; see advice/dropin.py."""
 RULE_FOLDERS = tuple(ROOT / top / "liveupdated/workloads.d" for top in ("usr/lib", "etc", "run"))
 
 STAGE_REQUEST = RUNTIME / "stage-request.json"

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""liveupdatectl: the command line, a client of the D-Bus API and nothing else."""
+"""liveupdatectl: the command line, a client of the D-Bus API.
+
+Only `advise` is not: it reads what any user may read, and needs no service for it.
+"""
 
 import io
 import sys
 
 import click
 
-from liveupdated.ctl import act, show
+from liveupdated.ctl import act, advise, show
 from liveupdated.ctl.exits import Exit
 from liveupdated.ctl.options import Commands
 
@@ -48,6 +51,7 @@ for command in (
     act.cancel,
     show.history,
     show.timeline,
+    advise.advise,
 ):
     cli.add_command(command)
 

@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from liveupdated.ctl import units
 from liveupdated.ctl.shapes import (
+    Advice,
+    Advised,
     Kernel,
     Phase,
     Plan,
@@ -315,6 +318,33 @@ def bar(start: int, length: int, whole: int, cells: int = _BAR_CELLS) -> str:
     lead = min(start * cells // whole, cells - 1)
     full, rest = divmod(max(round(length / whole * cells * 8), 1), 8)
     return (" " * lead + "█" * full + _EIGHTHS[rest].strip())[:cells]
+
+
+def advised(shape: Advised) -> RenderableType:
+    """What was measured, what would help, and what could not be read."""
+    table = _table("Measured", ("Time", "right"), "")
+    for fact in shape["facts"]:
+        took = units.duration(fact["duration_us"]) if fact["duration_us"] else ""
+        table.add_row(plain(fact["name"]), took, plain(fact["text"]))
+    parts: list[RenderableType] = [table] if shape["facts"] else []
+    for each in shape["advice"]:
+        parts += [Text(""), Text(f"{_gain(each)}: {plain(each['title'])}", style="bold")]
+        rows = [("Seen", line) for line in each["seen"]] + [("Do", each["do"])]
+        rows += [("Command", each["command"])] if each["command"] else []
+        if each["applied"]:
+            rows.append(("Applied", "from the next jump on; --undo takes it back"))
+        parts.append(Padding(_pairs(rows), (0, 0, 0, 2)))
+    if not shape["advice"]:
+        parts += [Text(""), Text("nothing to advise")]
+    if unread := [("Not read", line) for line in shape["unread"]]:
+        parts += [Text(""), _pairs(unread)]
+    return Group(*parts)
+
+
+def _gain(advice: Advice) -> str:
+    if advice["basis"] == "unknown":
+        return "unknown gain"
+    return f"{units.duration(advice['gain_us'])}, {advice['basis']}"
 
 
 def _word(word: str) -> Text:

@@ -140,6 +140,45 @@ class Status(TypedDict):
     last_session: Session | None
 
 
+class Fact(TypedDict):
+    """What this boot spent time on, or what is in order."""
+
+    name: str
+    text: str
+    duration_us: int
+
+
+class Advice(TypedDict):
+    id: str
+    title: str
+    seen: list[str]
+    """Lines of the log and settings, each with its source."""
+    gain_us: int
+    basis: str
+    """Of the gain: ``computed``, ``at most``; ``unknown`` and then the gain is 0."""
+    do: str
+    command: str
+    add: list[str]
+    """Words for the command line of the jump; with `remove` what --apply sets."""
+    remove: list[str]
+    careful: bool
+    """--apply sets it only where --only names it."""
+    applied: bool
+
+
+class Advised(TypedDict):
+    release: str
+    facts: list[Fact]
+    advice: list[Advice]
+    """The largest gain first."""
+    unread: list[str]
+    file: str
+    """The drop-in with what is applied; --dry-run shows it as it would be."""
+    cmdline_add: list[str]
+    cmdline_remove: list[str]
+    changed: bool
+
+
 class Ending(TypedDict):
     """What became of an order."""
 

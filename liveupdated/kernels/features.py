@@ -90,6 +90,13 @@ def find_config(release: str) -> BuildConfig | None:
     return None
 
 
+def releases() -> list[str]:
+    """Of the kernels whose configuration is where the distributions leave it."""
+    boot = (path.name.removeprefix("config-") for path in (paths.ROOT / "boot").glob("config-*"))
+    modules = (path.parent.name for path in (paths.ROOT / "usr/lib/modules").glob("*/config"))
+    return sorted({*boot, *modules})
+
+
 def features(config: BuildConfig | None) -> Features:
     if config is None:
         return Features()

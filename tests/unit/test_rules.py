@@ -129,12 +129,29 @@ def test_what_does_not_run_has_nothing_to_carry(tmp_path: Path) -> None:
 def test_settings_are_merged_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
     dropins.mkdir()
-    main.write_text('[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n')
-    (dropins / "50.toml").write_text('[kernels]\ncmdline_add = ["c"]\n')
+    main.write_text('[kernels]\nfolders = ["/a"]\n[update]\nmax_blackout_s = 1\n')
+    (dropins / "50.toml").write_text('[kernels]\nfolders = ["/c"]\n')
     monkeypatch.setattr(paths, "CONFIG", main)
     monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
     loaded = config.load_config()
-    assert (loaded.kernels.cmdline_add, loaded.kernels.cmdline_remove) == (["c"], ["b"])
+    assert (loaded.kernels.folders, loaded.update.max_blackout_s) == (["/c"], 1)
+
+
+def test_words_of_the_command_line_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
+    dropins.mkdir()
+    main.write_text('[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n')
+    monkeypatch.setattr(paths, "CONFIG", main)
+    monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
+    for given, wanted in (
+        ('["c"]', ["a", "c"]),
+        ("[]", ["a"]),
+        ('["", "c"]', ["c"]),
+        ('["c", ""]', []),
+    ):
+        (dropins / "50.toml").write_text(f"[kernels]\ncmdline_add = {given}\n")
+        loaded = config.load_config()
+        assert (loaded.kernels.cmdline_add, loaded.kernels.cmdline_remove) == (wanted, ["b"])
 
 
 def test_an_unknown_setting_is_refused_by_file_and_key(
