@@ -11,12 +11,11 @@ import glob
 import json
 import logging
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from liveupdated import paths
 from liveupdated.bus import Bus
-from liveupdated.config import Config, load_config
+from liveupdated.config import Config, load_apart
 from liveupdated.errors import (
     BadSession,
     Blocked,
@@ -198,7 +197,7 @@ class Coordinator:
     async def _stage(self, job: Job, request: Request) -> Target:
         job.report(0, 1, "staging the kernel")
         kernel = await self._choose(request.kernel)
-        asked = {"kernel": kernel.id, "append": request.append, "token": secrets.token_hex(16)}
+        asked = {"kernel": kernel.id, "append": request.append, "token": os.urandom(16).hex()}
         write_durably(paths.STAGE_REQUEST, json.dumps(asked).encode())
         try:
             await self._manager.run(paths.STAGE_UNIT, "stage")
@@ -511,7 +510,7 @@ class Coordinator:
             self._set_state(states.get(session.state, "idle") if session else "idle")
 
     async def reload(self) -> None:
-        self._config = await asyncio.to_thread(load_config)
+        self._config = await asyncio.to_thread(load_apart)
         await self.kernels()
 
     async def stop(self) -> None:
