@@ -7,9 +7,9 @@ Prints a table of medians and writes every measurement into bench/results-daemon
 CPU time (user and system) where they say so, which a busy machine does not stretch much; the two
 services are measured in turns, so that the ratio holds in any case.
 
-The daemon is the whole one, with its coordinator, on a scratch root with a copy of this host's
-kernels; systemd and logind are stand-ins (`bench.stand_in`), so that a plan is without the worker
-that finds the workloads.
+The daemon is the whole one, with its coordinator, on a scratch root (`bench.scratch`); systemd and
+logind are stand-ins (`bench.stand_in`), so that a plan is without the worker that finds the
+workloads.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from pathlib import Path
 
 from bench.bare_service import NAME as BARE
 from bench.bare_service import PATH as BARE_PATH
+from bench.scratch import furnish, write_found, write_session
 from liveupdated import contract
 from liveupdated.bus import Bus
-from liveupdated.session import State, Store, Verdict, Workload, new_session, write_durably
 from liveupdated.update.jump import LOGIN
 from liveupdated.update.manager import PROPERTIES
 
@@ -68,11 +68,11 @@ SERVICES = {
 }
 
 ROUNDS = 5
-CALLS = 200
+CALLS = 20
+TURNS = 20
 SETTLE_S = 1.0
 IDLE_S = 10.0
 WORKLOADS = (10, 100, 1000)
-RESTORED = 10
 START_LIMIT_S = 60.0
 
 
@@ -115,65 +115,6 @@ class Scratch:
 
 
 # --- what is around the daemon ---
-
-
-def furnish(root: Path) -> None:
-    """A machine with this host's kernels, no configuration and no session."""
-    for folder in ("etc/liveupdated/conf.d", "var/lib/liveupdated", "run/liveupdated", "boot"):
-        (root / folder).mkdir(parents=True)
-    for folder in ("proc", "sys"):
-        (root / folder).symlink_to(f"/{folder}")
-    (root / "etc/machine-id").write_text("0" * 32 + "\n")
-    for pattern in ("vmlinuz-*", "config-*", "initrd.img-*"):
-        for file in Path("/boot").glob(pattern):
-            shutil.copy(file, root / "boot")
-
-
-def write_found(root: Path, count: int) -> None:
-    """What the plan's worker leaves for the daemon."""
-    workloads = [asdict(_workload(number)) for number in range(count)]
-    found = {"workloads": workloads, "free_bytes": 1 << 50}
-    write_durably(root / "run/liveupdated/workloads.json", json.dumps(found).encode())
-
-
-def _workload(number: int) -> Workload:
-    name = f"worker{number}.service"
-    return Workload(
-        id=f"services:{name}",
-        kind="services",
-        name=name,
-        verdict=Verdict.CARRIED,
-        reason=f"/etc/liveupdated/workloads.d/50-worker.toml carries {name}",
-        bytes=16 << 20,
-        cost_us=1_500_000,
-        source="/etc/liveupdated/workloads.d/50-worker.toml",
-        provides=[f"unit:{name}", f"cgroup:/system.slice/{name}"],
-        needs=["kernel:criu", "path:/var/lib/worker"],
-        facts={"main": 1000 + number, "cgroup": f"/system.slice/{name}", "files": {}},
-    )
-
-
-def write_session(root: Path) -> None:
-    """A session of another boot that waits to be restored, with what the generator makes of it."""
-    session = new_session("update")
-    session.machine_id = "0" * 32
-    session.origin.boot_id = "1" * 32
-    session.state = State.JUMPING
-    session.workloads = [_workload(number) for number in range(RESTORED)]
-    session.mark("jump-requested")
-    for workload in session.workloads:
-        workload.saved = {
-            "launch": "0" * 64,
-            "watchdog_us": 0,
-            "tcp": {"connections": [], "listeners": []},
-        }
-        dropins = root / f"run/systemd/generator/{workload.name}.d"
-        dropins.mkdir(parents=True)
-        (dropins / "zzzz-liveupdated-restore.conf").touch()
-    store = Store(root / "var/lib/liveupdated")
-    store.open(session)
-    for workload in session.workloads:
-        store.artifacts(session.id, workload.id).mkdir()
 
 
 @contextlib.contextmanager
@@ -277,8 +218,7 @@ async def measure(number: int, scratch: Scratch) -> list[Row]:
             await owned(client, service.name)
             add("CPU to the name", of, cpu_ms(pids[of]), "ms")
         await idle(pids, add)
-        for of, pid in pids.items():
-            await get_all(client, SERVICES[of], of, pid, add)
+        await get_all(client, pids, add)
         for of, command in commands(scratch).items():
             done = await asyncio.to_thread(run, command, scratch)
             add("a command, CPU", of, done.cpu_ms, "ms")
@@ -302,13 +242,20 @@ async def idle(pids: dict[str, int], add: Add) -> None:
             add(kind, of, value, "MiB")
 
 
-async def get_all(client: Bus, service: Service, of: str, pid: int, add: Add) -> None:
-    """All properties of one object, many times."""
-    used, start = cpu_ms(pid), time.monotonic()
-    for _ in range(CALLS):
-        await client.call(service.name, service.path, PROPERTIES, "GetAll", "s", service.interface)
-    add("GetAll, round trip", of, (time.monotonic() - start) * 1e3 / CALLS, "ms")
-    add("GetAll, CPU of the service", of, (cpu_ms(pid) - used) / CALLS, "ms")
+async def get_all(client: Bus, pids: dict[str, int], add: Add) -> None:
+    """All properties of one object, many times, of the services by turns."""
+    took = dict.fromkeys(pids, (0.0, 0.0))
+    for of in list(pids) * TURNS:
+        service, pid, (wall, cpu) = SERVICES[of], pids[of], took[of]
+        used, start = cpu_ms(pid), time.monotonic()
+        for _ in range(CALLS):
+            await client.call(
+                service.name, service.path, PROPERTIES, "GetAll", "s", service.interface
+            )
+        took[of] = wall + (time.monotonic() - start) * 1e3, cpu + cpu_ms(pid) - used
+    for of, (wall, cpu) in took.items():
+        add("GetAll, round trip", of, wall / CALLS / TURNS, "ms")
+        add("GetAll, CPU of the service", of, cpu / CALLS / TURNS, "ms")
 
 
 async def plan(client: Bus, scratch: Scratch, count: int, pid: int, add: Add) -> None:
