@@ -462,7 +462,6 @@ class Coordinator:
         await self._jump.start(self._on_prepare)
         if not await self._jump.going_down():
             await self._clean_up("the daemon ended in the middle of the update")
-        await self.kernels()
         for session_id in self.store.prune():
             self._listener.session_removed(session_id)
         sessions = await self.sessions()
@@ -511,7 +510,6 @@ class Coordinator:
 
     async def reload(self) -> None:
         self._config = await asyncio.to_thread(load_apart)
-        await self.kernels()
 
     async def stop(self) -> None:
         for task in self._background:
