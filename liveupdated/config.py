@@ -20,6 +20,9 @@ from typing import Any
 from liveupdated import paths
 from liveupdated.errors import InvalidArgument, ServiceError
 
+_WORDS = {"unexpected_keyword_argument": "there is no such setting"}
+"""What pydantic says in the terms of Python."""
+
 
 class _Table:
     # What is no field is a mistake.
@@ -93,7 +96,10 @@ def load_config() -> Config:
         try:
             settings.validate_python(tables)
         except ValidationError as error:
-            wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            wrong = [
+                f"{'.'.join(map(str, e['loc']))}: {_WORDS.get(e['type'], e['msg'])}"
+                for e in error.errors()
+            ]
             raise _invalid(file, "; ".join(wrong)) from error
         for name, table in tables.items():
             merged.setdefault(name, {}).update(table)
@@ -128,7 +134,7 @@ def _written() -> Iterator[tuple[Path, dict[str, Any]]]:
 
         try:
             tables = tomllib.loads(file.read_text())
-        except ValueError as error:  # of TOML, or of UTF-8
+        except (OSError, ValueError) as error:  # the latter of TOML, or of UTF-8
             raise _invalid(file, str(error)) from error
         if tables:
             yield file, tables

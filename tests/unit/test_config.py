@@ -47,8 +47,8 @@ def test_they_are_merged_key_by_key(load: Load, etc: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[update]\nmax_blackuot_s = 1\n", "update.max_blackuot_s: Unexpected"),
-        ("[updat]\n", "updat: Unexpected"),
+        ("[update]\nmax_blackuot_s = 1\n", "update.max_blackuot_s: there is no such"),
+        ("[updat]\n", "updat: there is no such"),
         ("update = 3\n", "update: .*dictionary"),
         ("[update]\nmax_blackout_s = -1\n", "update: .*max_blackout_s cannot be below 0"),
         ("[update]\ninhibit_delay_s = nan\n", "inhibit_delay_s cannot be below 0"),
@@ -64,6 +64,10 @@ def test_a_mistake_is_refused_by_file_and_key(load: Load, etc: Path, text: str, 
 
 
 def test_what_is_no_text_is_refused(load: Load, etc: Path) -> None:
+    (etc / "liveupdated.toml").mkdir()
+    with pytest.raises(InvalidArgument, match=r"liveupdated\.toml is not valid"):
+        load()
+    (etc / "liveupdated.toml").rmdir()
     (etc / "liveupdated.toml").write_bytes(b"\xff")
     with pytest.raises(InvalidArgument, match=r"liveupdated\.toml is not valid"):
         load()
