@@ -74,6 +74,7 @@ SETTLE_S = 1.0
 IDLE_S = 10.0
 WORKLOADS = (10, 100, 1000)
 START_LIMIT_S = 60.0
+VERSION = sys.version.split()[0]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Row:
     of: str
     value: float
     unit: str
+    python: str = VERSION
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ async def measure(number: int, scratch: Scratch) -> list[Row]:
             add("a command, wall clock", of, done.wall_ms, "ms")
         for count in WORKLOADS:
             await plan(client, scratch, count, pids[DAEMON], add)
-        add("RSS", f"{DAEMON}, after that", memory_mib(pids[DAEMON])["RSS"], "MiB")
+        add("RSS", f"{DAEMON}, after these", memory_mib(pids[DAEMON])["RSS"], "MiB")
     await client.close()
     await asyncio.to_thread(restore_worker, scratch, add)
     return rows
@@ -338,7 +340,7 @@ def main() -> int:
         rows = [row for number in range(rounds) for row in asyncio.run(measure(number, scratch))]
         kernels = len(list((scratch.root / "boot").glob("vmlinuz-*")))
     RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=0) + "\n")
-    print(f"Python {sys.version.split()[0]}, {kernels} kernels, {rounds} rounds\n")
+    print(f"Python {VERSION}, {kernels} kernels, {rounds} rounds\n")
     print(table(rows))
     return 0
 
