@@ -10,7 +10,7 @@ from typing import is_typeddict
 import click
 import pytest
 
-from liveupdated import contract, errors, paths, workloads
+from liveupdated import contract, errors, interfaces, paths, workloads
 from liveupdated.config import Config
 from liveupdated.ctl import shapes
 from liveupdated.ctl.main import cli
@@ -136,7 +136,7 @@ def test_every_verdict_is_explained() -> None:
 @pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
 def test_prose_names_only_what_there_is(file: Path) -> None:
     text = file.read_text()
-    manager = contract.interface(contract.MANAGER)
+    manager = interfaces.interface(contract.MANAGER)
     members = {*manager.methods, *manager.properties}
     used = re.findall(r"^ +manager (\w+)|org\.liveupdate1\.Manager (\w+)", text, re.MULTILINE)
     assert {method or name for method, name in used} <= members
