@@ -34,6 +34,7 @@ class Variant(NamedTuple):
     value: Any
 
 
+@functools.lru_cache(maxsize=4096)
 def object_path(kind: str, identity: str) -> str:
     """The path of a `kernel`, `workload`, `job` or `session`.
 
