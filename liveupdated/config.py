@@ -4,8 +4,8 @@
 Files in conf.d are read in the order of their names; a later one wins, key by key.
 
 pydantic validates what people write.  It takes more memory than anything else in the daemon, which
-is idle all day: the daemon has a process of its own do it (`load_apart`), and where nobody has written
-anything nobody needs it.
+is idle all day: the daemon has a process of its own do it (`load_apart`), and nobody needs it where
+nothing is written.
 """
 
 import dataclasses
