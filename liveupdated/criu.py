@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liveupdated import obstacles as look_for
-from liveupdated import timerfd
 from liveupdated.errors import SaveFailed
 
 CRIU = "/usr/sbin/criu"
@@ -320,6 +319,8 @@ def dump(
     if done.returncode != 0:
         reason = first_error(images / "dump.log") or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
+    from liveupdated import timerfd  # noqa: PLC0415 - the launcher only restores
+
     timerfd.mend(images / timerfd.FILES)
 
 

@@ -5,7 +5,6 @@ What nobody in the session provides comes with the boot, so all that may matter 
 library only.
 """
 
-import ipaddress
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -49,5 +48,7 @@ def _longest(path: str, places: Iterable[str]) -> str:
 
 def _is_of_a_link(address: str) -> bool:
     """Not one that is there with the kernel, as loopback's are."""
+    import ipaddress  # noqa: PLC0415 - for the plan alone
+
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_loopback or parsed.is_unspecified)

@@ -14,14 +14,11 @@ the workload, as a pattern (`unit`, `container`), and by that key a `[[workload]
 
 import os
 import stat
-import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
 
 from liveupdated import paths
 from liveupdated.errors import InvalidArgument
@@ -54,7 +51,7 @@ def load_rules(kinds: Iterable[type[Any]]) -> list[Rule]:
     for _, file in sorted(files.items()):
         try:
             rules += _parse(file, by_subject)
-        except (tomllib.TOMLDecodeError, ValidationError, ValueError) as error:
+        except ValueError as error:  # pydantic's and tomllib's errors are some, too
             raise InvalidArgument(
                 f"{file} cannot be used", str(error), "see liveupdated.toml(5)"
             ) from error
@@ -74,6 +71,8 @@ def _read(file: Path) -> str:
 
 
 def _parse(file: Path, by_subject: dict[str, type[Any]]) -> list[Rule]:
+    import tomllib  # noqa: PLC0415 - the daemon, which only writes rules, does without
+
     content = tomllib.loads(_read(file))
     unknown = content.keys() - {"workload"}
     if unknown or not isinstance(content.get("workload", []), list):
@@ -92,6 +91,8 @@ def _rule(table: dict[str, Any], by_subject: dict[str, type[Any]], source: str) 
         raise ValueError(f"{named[0]} = {table[named[0]]!r} cannot say {', '.join(unknown)}")
     if not table[named[0]]:
         raise ValueError(f"{named[0]} is empty")
+    from pydantic import TypeAdapter  # noqa: PLC0415 - as tomllib
+
     rule: Rule = TypeAdapter(kind).validate_python({**table, "source": source})
     return rule
 

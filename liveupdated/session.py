@@ -13,9 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -225,7 +223,7 @@ def this_boot() -> Boot:
 def new_session(road: str) -> Session:
     """A session of this machine and boot that has done nothing yet; not stored."""
     return Session(
-        id=uuid.uuid4().hex,
+        id=os.urandom(16).hex(),
         state=State.PLANNED,
         road=road,
         machine_id=machine_id(),
@@ -288,6 +286,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete it, as far as that can be done; mostly it is not there."""
+    if folder.exists():
+        import shutil  # noqa: PLC0415 - with all its compressors: not for a restore
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 KEPT_SESSIONS = 100
@@ -358,7 +364,7 @@ class Store:
         )
         old = [session_id for session_id in self.ids()[KEPT_SESSIONS:] if session_id != current]
         for session_id in old:
-            shutil.rmtree(self.folder(session_id), ignore_errors=True)
+            remove_tree(self.folder(session_id))
         return old
 
     def all(self) -> Iterator[Session]:
@@ -395,4 +401,4 @@ class Store:
         sync_folder(self.root)
         for entry in os.scandir(self.folder(session.id)):
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(Path(entry.path))

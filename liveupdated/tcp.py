@@ -11,10 +11,8 @@ The filter is an nftables table a workload, whose elements time out by themselve
 left to take it away, the ports are not closed for ever.  Standard library only.
 """
 
-import ctypes
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -29,6 +27,7 @@ PREFIX = "liveupdated_"
 """How the names of our nftables tables begin."""
 HOLD_LIMIT = "30m"
 """A hold outlives every step's limit, and still ends."""
+NFT_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 NFT_LIMIT_S = 60.0
 ADDRESS_LIMIT_S = 60.0
 """How long a restore waits for the addresses of its connections."""
@@ -76,7 +75,7 @@ NONE = Sockets((), ())
 
 def available() -> bool:
     """Whether this host has nft(8), without which no connection can be carried."""
-    return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+    return any(os.access(f"{folder}/nft", os.X_OK) for folder in NFT_FOLDERS)
 
 
 def sockets(pid: int, inodes: Iterable[int]) -> Sockets:
@@ -229,6 +228,8 @@ def _listens(sock: socket.socket) -> bool:
 
 def _syscall(number: int, *arguments: int) -> int:
     """A system call that Python has no function for.  Raises OSError."""
+    import ctypes  # noqa: PLC0415 - for the save alone
+
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
     if result < 0:

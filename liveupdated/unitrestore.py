@@ -9,14 +9,13 @@ then is back.
 Standard library only: the restore worker reads this on the blackout's clock.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from liveupdated import paths, systemd, unitfiles
 from liveupdated.errors import ServiceError
-from liveupdated.session import Outcome
+from liveupdated.session import Outcome, remove_tree
 
 # systemd reads drop-ins in the order of their names, whatever their folder: ours must be the last,
 # after the override.conf of `systemctl edit`.
@@ -50,7 +49,7 @@ def folder(name: str) -> Path:
 
 def prepare(name: str) -> None:
     """Make that folder, empty."""
-    shutil.rmtree(folder(name), ignore_errors=True)
+    remove_tree(folder(name))
     folder(name).mkdir(mode=0o700, parents=True)
 
 

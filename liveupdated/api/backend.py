@@ -141,10 +141,12 @@ class Backend(Protocol):
     # The daemon's own.
 
     async def start(self) -> None:
-        """Called once, with the bus connected, before the name is taken."""
+        """Called once, with the bus connected, before the name is taken.  The kernels and sessions
+        are asked for next."""
 
     async def reload(self) -> None:
-        """SIGHUP: read the configuration again.  Raises and keeps the old one when it is bad."""
+        """SIGHUP: read the configuration again.  Raises and keeps the old one when it is bad.  The
+        kernels and sessions are asked for next."""
 
     async def stop(self) -> None:
         """The daemon ends; jobs were cancelled before."""

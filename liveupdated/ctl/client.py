@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from liveupdated import contract
 from liveupdated.bus import Bus, RemoteError
 from liveupdated.contract import Variant
-from liveupdated.ctl import shapes
+from liveupdated.ctl import shapes, shaping
+from liveupdated.ctl.shaping import Properties
 from liveupdated.errors import Disconnected, InvalidArgument, NotAuthorized, NotFound, ServiceError
 
 T = TypeVar("T")
-Properties = dict[str, Any]
 Options = dict[str, Variant]
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -51,25 +51,10 @@ class Client:
 
     async def status(self) -> shapes.Status:
         manager = await self.properties(contract.ROOT, contract.MANAGER)
-        last = manager["LastSession"]
-        return shapes.Status(
-            version=manager["Version"],
-            state=manager["State"],
-            running_kernel=manager["RunningKernel"],
-            staged_kernel=manager["StagedKernel"],
-            rung=manager["Rung"],
-            reboot_required=manager["RebootRequired"],
-            next_update_us=manager["NextUpdate"],
-            inhibitors=[
-                shapes.Inhibitor(who=who, why=why, mode=mode, uid=uid, pid=pid)
-                for who, why, mode, uid, pid in manager["Inhibitors"]
-            ],
-            last_session=(
-                None
-                if last == contract.NO_OBJECT
-                else _session(await self.properties(last, contract.SESSION))
-            ),
-        )
+        path = manager["LastSession"]
+        none = path == contract.NO_OBJECT
+        last = None if none else await self.properties(path, contract.SESSION)
+        return shaping.status(manager, last)
 
     async def kernels(self) -> list[shapes.Kernel]:
         [found] = await self.call("ListKernels")
@@ -113,7 +98,7 @@ class Client:
 
     async def sessions(self) -> list[shapes.Session]:
         [found] = await self.call("ListSessions")
-        return [_session(properties) for _, properties in found]
+        return [shaping.session(properties) for _, properties in found]
 
     async def session(self, wanted: str) -> shapes.SessionDetail:
         """By id, the beginning of one, or `last`."""
@@ -217,27 +202,9 @@ def _session_workload(row: Properties) -> shapes.SessionWorkload:
     )
 
 
-def _session(p: Properties) -> shapes.Session:
-    return shapes.Session(
-        id=p["Id"],
-        state=p["State"],
-        road=p["Road"],
-        rung=p["Rung"],
-        origin_kernel=p["OriginKernel"],
-        target_kernel=p["TargetKernel"],
-        arrival_kernel=p["ArrivalKernel"],
-        created_us=p["Created"],
-        reason=p["Reason"],
-        notes=p["Notes"],
-        predicted_blackout_us=p["PredictedBlackout"],
-        blackout_us=p["Blackout"],
-        outcomes=p["Outcomes"],
-    )
-
-
 def _session_detail(p: Properties) -> shapes.SessionDetail:
     return shapes.SessionDetail(
-        **_session(p),
+        **shaping.session(p),
         workloads=[_session_workload(row) for row in p["Workloads"]],
     )
 

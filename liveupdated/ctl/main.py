@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from liveupdated import __version__
 from liveupdated.ctl import act, advise, show
 from liveupdated.ctl.exits import Exit
 from liveupdated.ctl.options import Commands
@@ -21,7 +22,7 @@ _EXITS = ", ".join(f"{code} {code.name.lower().replace('_', ' ')}" for code in E
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit status: {_EXITS}.",
 )
-@click.version_option(package_name="liveupdated")
+@click.version_option(__version__)
 def cli() -> None:
     """Change the kernel under a running machine and keep what runs on it.
 

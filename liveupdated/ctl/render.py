@@ -6,7 +6,6 @@ progress display import it, and whoever prints JSON imports neither.
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from liveupdated.ctl import units
+from liveupdated.ctl.brief import SHORT_ID, way
 from liveupdated.ctl.shapes import (
     Advice,
     Advised,
@@ -24,7 +24,6 @@ from liveupdated.ctl.shapes import (
     Plan,
     Session,
     SessionDetail,
-    Status,
     Timeline,
     Workload,
 )
@@ -45,7 +44,6 @@ _STYLES = {
 }
 _BAR_CELLS = 32
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_SHORT_ID = 8
 _ORDINARY = ("starts with the boot", "starts when ", "comes with a unit")
 """How the reasons of services begin that every boot brings back.  The contract has no field for it;
 where the words change one day, such services are shown instead of counted."""
@@ -63,48 +61,6 @@ def show(what: RenderableType) -> None:
         console.print(what)
     for line in captured.get().splitlines():
         print(line.rstrip())
-
-
-def status(shape: Status, now_us: int | None = None) -> RenderableType:
-    """What goes on, in at most ten lines."""
-    now = now_us if now_us is not None else time.time_ns() // 1000
-    rows = [
-        ("State", shape["state"]),
-        ("Running", shape["running_kernel"]),
-        ("Staged", shape["staged_kernel"] or "none"),
-        ("Reboot", _reboot(shape)),
-        ("Next update", _next(shape["next_update_us"], now)),
-        ("Last session", _last(shape["last_session"], now)),
-    ]
-    held = shape["inhibitors"]
-    rows += [("Inhibitor", f"{i['who']} ({i['mode']}): {i['why']}") for i in held[:3]]
-    if len(held) > 3:
-        rows[-1] = ("Inhibitors", f"{held[2]['who']} and {len(held) - 3} more")
-    return _pairs(rows)
-
-
-def _reboot(shape: Status) -> str:
-    if not shape["reboot_required"]:
-        return "not required"
-    return "required" + (f", {shape['rung']} will do" if shape["rung"] else "")
-
-
-def _next(at_us: int, now_us: int) -> str:
-    if not at_us:
-        return "not scheduled"
-    return f"{units.moment(at_us)} ({units.distance(at_us, now_us)})"
-
-
-def _last(session: Session | None, now_us: int) -> str:
-    if session is None:
-        return "none"
-    ago = units.distance(session["created_us"], now_us)
-    return f"{session['state']}, {_way(session)}, {ago} ({session['id'][:_SHORT_ID]})"
-
-
-def _way(session: Session) -> str:
-    goal = session["arrival_kernel"] or session["target_kernel"] or "?"
-    return f"{session['origin_kernel']} → {goal}"
 
 
 def kernels(shape: Sequence[Kernel]) -> RenderableType:
@@ -218,10 +174,10 @@ def sessions(shape: Sequence[Session]) -> RenderableType:
     table = _table("Session", "Begun", "Asked by", "Kernels", "State", "Workloads")
     for session in shape:
         table.add_row(
-            session["id"][:_SHORT_ID],
+            session["id"][:SHORT_ID],
             units.moment(session["created_us"]),
             plain(session["road"]),
-            plain(_way(session)),
+            plain(way(session)),
             _word(session["state"]),
             counts(session["outcomes"]),
         )
@@ -233,7 +189,7 @@ def session(shape: SessionDetail) -> RenderableType:
     rows = [
         ("Session", shape["id"]),
         ("Begun", f"{units.moment(shape['created_us'])}, asked by {shape['road']}"),
-        ("Kernels", _way(shape)),
+        ("Kernels", way(shape)),
         ("State", shape["state"] + (f": {shape['reason']}" if shape["reason"] else "")),
     ]
     if shape["blackout_us"]:

@@ -17,7 +17,7 @@ from liveupdated.ctl.files import OutputFile
 from liveupdated.errors import NotFound
 
 if TYPE_CHECKING:
-    from liveupdated.ctl.shapes import Plan
+    from liveupdated.ctl.shapes import Plan, Status
 
 
 @click.command()
@@ -29,14 +29,18 @@ def status(as_json: bool) -> None:
     Example:
       liveupdatectl status
     """
-    from liveupdated.ctl.client import Client, ask
+    from liveupdated.ctl import brief, glance
 
-    found = ask(Client.status)
+    found = glance.status() or _status_in_full()
     if as_json:
         return options.print_json(found)
-    from liveupdated.ctl import render
+    brief.show(found)
 
-    render.show(render.status(found))
+
+def _status_in_full() -> "Status":
+    from liveupdated.ctl.client import Client, ask
+
+    return ask(Client.status)
 
 
 @click.command()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a kernel was built with, from its configuration where that is found."""
 
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -84,8 +83,8 @@ def find_config(release: str) -> BuildConfig | None:
     if release == os.uname().release:
         try:
             packed = (paths.ROOT / "proc/config.gz").read_bytes()
-            return BuildConfig(gzip.decompress(packed))
-        except (OSError, EOFError, zlib.error):
+            return BuildConfig(zlib.decompress(packed, wbits=31))
+        except (OSError, zlib.error):
             return None
     return None
 

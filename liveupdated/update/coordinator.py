@@ -11,12 +11,11 @@ import glob
 import json
 import logging
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from liveupdated import paths
 from liveupdated.bus import Bus
-from liveupdated.config import Config, load_config
+from liveupdated.config import Config, load_apart
 from liveupdated.errors import (
     BadSession,
     Blocked,
@@ -198,7 +197,7 @@ class Coordinator:
     async def _stage(self, job: Job, request: Request) -> Target:
         job.report(0, 1, "staging the kernel")
         kernel = await self._choose(request.kernel)
-        asked = {"kernel": kernel.id, "append": request.append, "token": secrets.token_hex(16)}
+        asked = {"kernel": kernel.id, "append": request.append, "token": os.urandom(16).hex()}
         write_durably(paths.STAGE_REQUEST, json.dumps(asked).encode())
         try:
             await self._manager.run(paths.STAGE_UNIT, "stage")
@@ -460,7 +459,6 @@ class Coordinator:
         await self._jump.start(self._on_prepare)
         if not await self._jump.going_down():
             await self._clean_up("the daemon ended in the middle of the update")
-        await self.kernels()
         for session_id in self.store.prune():
             self._listener.session_removed(session_id)
         sessions = await self.sessions()
@@ -508,8 +506,7 @@ class Coordinator:
             self._set_state(states.get(session.state, "idle") if session else "idle")
 
     async def reload(self) -> None:
-        self._config = await asyncio.to_thread(load_config)
-        await self.kernels()
+        self._config = await asyncio.to_thread(load_apart)
 
     async def stop(self) -> None:
         for task in self._background:

@@ -16,8 +16,6 @@ from typing import Protocol
 from liveupdated import paths, workloads
 from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
-from liveupdated.host import Host
-from liveupdated.rules import load_rules
 from liveupdated.session import (
     Session,
     State,
@@ -82,6 +80,9 @@ class Found:
 
 def find_workloads() -> None:
     """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
+    from liveupdated.host import Host  # noqa: PLC0415 - the worker's, not the daemon's
+    from liveupdated.rules import load_rules  # noqa: PLC0415
+
     kinds = [workloads.kind(name) for name in workloads.names()]
     host = Host(load_rules(kind.RULE for kind in kinds if kind.RULE))
     found = [workload for kind in kinds for workload in kind.find(host)]

@@ -7,8 +7,6 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 import os
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from liveupdated import paths, systemd
 from liveupdated.errors import BadSession, Blocked, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
@@ -63,6 +61,8 @@ def open_session(store: Store, *states: State) -> Session:
         raise BadSession(f"session {session.id} is {session.state}", f"expected {states[0]}")
     if session.origin.boot_id != boot_id():
         raise BadSession(f"session {session.id} is of another boot")
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - not in the daemon
+
     try:
         TypeAdapter(Session).validate_python(to_json(session))
     except ValidationError as error:

@@ -7,7 +7,6 @@ other.
 """
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +93,8 @@ class Kind(Protocol):
 
 def names() -> list[str]:
     """The kinds there are, in the order of their names."""
+    import pkgutil  # noqa: PLC0415 - a restore knows the kinds that it needs
+
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 

@@ -8,7 +8,6 @@ automatic restart starts the service afresh, from its own definition, which by t
 """
 
 import os
-import shutil
 import socket
 import struct
 import time
@@ -31,7 +30,7 @@ from liveupdated import (
 )
 from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
-from liveupdated.session import Json, Verdict, Workload
+from liveupdated.session import Json, Verdict, Workload, remove_tree
 from liveupdated.timeline.marks import FROZEN, RUNNING, SAVED
 from liveupdated.workloads import Marker, Result
 
@@ -223,7 +222,7 @@ def _leave(workload: Workload, artifacts: Path, why: str) -> None:
     hold = [f"{systemd.RUNTIME_UNITS}/{path}" for path in hold_files(workload)]
     workload.verdict = Verdict.RESTARTED
     workload.reason = f"not carried: {why}"
-    shutil.rmtree(artifacts / checkpoint.IMAGES, ignore_errors=True)
+    remove_tree(artifacts / checkpoint.IMAGES)
     systemd.remove_files(hold)
     systemd.reload()
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Rules and settings: layered like systemd's own files, refused by name when they are wrong."""
+"""Rules: layered like systemd's own files, refused by name when they are wrong."""
 
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from liveupdated import config, paths, rules
+from liveupdated import paths, rules
 from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import InvalidArgument
 from liveupdated.host import Host
@@ -124,42 +124,3 @@ def test_the_key_asks_for_more_than_a_rule_with_if_possible(tmp_path: Path) -> N
 
 def test_what_does_not_run_has_nothing_to_carry(tmp_path: Path) -> None:
     assert declared(host(tmp_path, "X-LiveUpdate=carry", active="inactive")) == {}
-
-
-def test_settings_are_merged_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
-    dropins.mkdir()
-    main.write_text('[kernels]\nfolders = ["/a"]\n[update]\nmax_blackout_s = 1\n')
-    (dropins / "50.toml").write_text('[kernels]\nfolders = ["/c"]\n')
-    monkeypatch.setattr(paths, "CONFIG", main)
-    monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
-    loaded = config.load_config()
-    assert (loaded.kernels.folders, loaded.update.max_blackout_s) == (["/c"], 1)
-
-
-def test_words_of_the_command_line_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
-    dropins.mkdir()
-    main.write_text('[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n')
-    monkeypatch.setattr(paths, "CONFIG", main)
-    monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
-    for given, wanted in (
-        ('["c"]', ["a", "c"]),
-        ("[]", ["a"]),
-        ('["", "c"]', ["c"]),
-        ('["c", ""]', []),
-    ):
-        (dropins / "50.toml").write_text(f"[kernels]\ncmdline_add = {given}\n")
-        loaded = config.load_config()
-        assert (loaded.kernels.cmdline_add, loaded.kernels.cmdline_remove) == (wanted, ["b"])
-
-
-def test_an_unknown_setting_is_refused_by_file_and_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main = tmp_path / "liveupdated.toml"
-    main.write_text("[update]\nmax_blackuot_s = 1\n")
-    monkeypatch.setattr(paths, "CONFIG", main)
-    monkeypatch.setattr(paths, "CONFIG_DROPINS", tmp_path / "none")
-    with pytest.raises(InvalidArgument, match=r"(?s)liveupdated\.toml.*max_blackuot_s"):
-        config.load_config()

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The commands that only ask: what the daemon says arrives, as JSON and for people."""
 
+import asyncio
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,32 @@ async def test_status_tells_of_inhibitors_and_the_last_session(world: World, ctl
     assert done.json["inhibitors"] == [
         {"who": "backup", "why": "it runs", "mode": "block", "uid": 0, "pid": os.getpid()}
     ]
+
+
+async def test_status_loads_neither_asyncio_nor_rich(world: World, ctl: Command) -> None:
+    """It is what shell prompts and monitoring call."""
+    program = """
+import sys
+from liveupdated.ctl.main import cli
+try:
+    cli(["status"])
+except SystemExit:
+    print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program), env=ctl.environment, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    *lines, loaded = out.decode().splitlines()
+    assert "Running:       6.12.1" in lines
+    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "xml"}
+    assert set(loaded.split()) & heavy == set()
+
+
+async def test_status_without_busctl(world: World, ctl: Command, tmp_path: Path) -> None:
+    async with ctl.running("status", "--json", PATH=str(tmp_path)) as process:
+        out, _ = await process.communicate()
+    assert json.loads(out)["running_kernel"] == "6.12.1"
 
 
 async def test_kernels(ctl: Command) -> None:

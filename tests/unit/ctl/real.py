@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from liveupdated import contract
+from liveupdated import contract, interfaces
 from liveupdated.api.session import SessionObject
 from liveupdated.ctl.client import Client
 from liveupdated.ctl.shapes import SessionDetail, Timeline
@@ -37,7 +37,7 @@ def record(session: Session) -> tuple[SessionDetail, Timeline]:
     known = SessionObject(session)
     properties = {
         name: getattr(known, contract.snake(name))
-        for name in contract.interface(contract.SESSION).properties
+        for name in interfaces.interface(contract.SESSION).properties
     }
     properties["Workloads"] = [
         {key: variant.value for key, variant in row.items()} for row in properties["Workloads"]
