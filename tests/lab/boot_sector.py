@@ -5,10 +5,10 @@ import re
 
 SECTOR = (
     bytes.fromhex(
-        "ea057c0000fa31c08ed88ec08ed0bc007cfb88169b7cb00ae670b02fe671b00be670e4710c40e671e4a124fee6a1"
-        "e4210c01e62131ff47893e007eb80103b9020030f68a169b7cbb007ecd1389f886e0e8250089f8e82000b020e82d"
-        "00b402cd1a88e8e8120088c8e80d0088f0e80800b00ae81500f4ebbe50c0e804e8010058240f3c0a720204270430"
-        "5250bafd03eca82074fb58baf803ee5ac300"
+        "ea057c0000fa31c08ed88ec08ed0bc007cfb88169c7cb00ae670b02fe671b00be670e4710c40e671e4a124fee6a1"
+        "e4210c01e62131ff47893e007eb80103b9020030f68a169c7cbb007ecd1389f886e0e8260089f8e82100b020e82e"
+        "00b402cd1a88e8e8130088c8e80e0088f0e80900b00ae81600f4f4ebbd50c0e804e8010058240f3c0a7202042704"
+        "305250bafd03eca82074fb58baf803ee5ac300"
     ).ljust(510, b"\0")
     + b"\x55\xaa"
 )
@@ -31,8 +31,7 @@ SECTOR = (
             mov $2, %ah; int $0x1a              # the clock of the board: BCD in CH, CL, DH
             mov %ch, %al; call byte; mov %cl, %al; call byte; mov %dh, %al; call byte
             mov $'\\n', %al; call put
-            hlt
-            jmp next
+            hlt; hlt; jmp next                  # once a second
     byte:   push %ax; shr $4, %al; call digit; pop %ax
     digit:  and $15, %al; cmp $10, %al; jb 1f; add $('a'-'0'-10), %al; 1: add $'0', %al
     put:    push %dx; push %ax; mov $0x3fd, %dx; 1: in %dx, %al; test $0x20, %al; jz 1b

@@ -23,7 +23,7 @@ SERVICE = f"""\
 [Service]
 ExecStart=dpdk-testpmd -l 0-1 -m 16 --file-prefix=nic -a {NIC} --vdev=net_null0 \
 -- --auto-start --total-num-mbufs=2048 --stats-period=600
-CPUQuota=20%
+CPUQuota=8%
 """
 # The emulated IOMMU remaps no interrupts.
 SET_UP = f"""

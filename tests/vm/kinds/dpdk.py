@@ -13,17 +13,17 @@ ARGUMENTS = (
     "-- --auto-start --total-num-mbufs=2048 --stats-period=600 --burst=16"
 )
 # testpmd polls: it would take a whole CPU from the others.
-QUOTA = "[Service]\nCPUQuota=15%\n"
+QUOTA = "[Service]\nCPUQuota=8%\n"
 SERVICE = f"""\
 [Service]
 ExecStart=dpdk-testpmd {ARGUMENTS.format("lab")}
-CPUQuota=15%
+CPUQuota=8%
 [Install]
 WantedBy=multi-user.target
 """
 HUGEPAGES = "echo $(( $(cat /proc/sys/vm/nr_hugepages) + 24 )) > /proc/sys/vm/nr_hugepages"
 BARE = f"""
-systemd-run --quiet --scope --unit=by-hand -p CPUQuota=15% \
+systemd-run --quiet --scope --unit=by-hand -p CPUQuota=8% \
     env -i PATH=$PATH 'COLOUR=light % blue' setpriv --reuid=0 --regid=0 --groups=4,20 \
     setsid -f dpdk-testpmd {ARGUMENTS.format("bare")} < /dev/null > /dev/null 2>&1
 """
