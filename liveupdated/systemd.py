@@ -86,6 +86,12 @@ def stop(*units: str) -> None:
     systemctl("stop", "--", *units)
 
 
+def forget_failure(unit: str) -> None:
+    """Of a unit that was for once, and whose failure is told elsewhere."""
+    with contextlib.suppress(ServiceError):
+        systemctl("reset-failed", "--", unit)
+
+
 def write_files(files: Mapping[str, str]) -> None:
     """Write unit files and drop-ins: path below RUN to text."""
     for path, text in files.items():

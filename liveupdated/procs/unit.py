@@ -81,13 +81,19 @@ def start_again(place: Place, saved: dict[str, Json]) -> tuple[str, Outcome, str
     folder = Path(saved["folder"])
     unit = name(folder)
     start(unit, text(place, START, folder, saved["digest"]))
-    return unit, *_runs_again(unit, saved["digest"])
+    outcome, reason = _runs_again(unit, saved["digest"])
+    if outcome is Outcome.FAILED:
+        systemd.forget_failure(unit)
+    return unit, outcome, reason
 
 
 def came_back(unit: str) -> bool:
     """Wait until its start is over; whether its processes are what they were."""
     _watch.until(unit, unitwatch.at_rest, LIMIT_S)
-    return (unitrestore.folder(unit) / "running").exists()
+    came = (unitrestore.folder(unit) / "running").exists()
+    if not came:
+        systemd.forget_failure(unit)
+    return came
 
 
 def _runs_again(unit: str, digest: str) -> tuple[Outcome, str]:

@@ -303,7 +303,7 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
         if carried:
             engine.release(workload.id)
         if not facts["unit"]:
-            _forget_failure(workload)
+            systemd.forget_failure(_unit(workload))
     mark(RUNNING)
     if carried:
         return Result(outcome, reason)
@@ -322,12 +322,6 @@ def _start_own_unit(workload: Workload) -> None:
     except ServiceError:
         if not unitrestore.tried(_unit(workload)):
             raise
-
-
-def _forget_failure(workload: Workload) -> None:
-    """Of a unit that was for this once: the outcome tells it."""
-    with contextlib.suppress(ServiceError):
-        systemd.systemctl("reset-failed", "--", _unit(workload))
 
 
 def _started_by_launcher(unit: str) -> bool:
