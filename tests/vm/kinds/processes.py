@@ -168,7 +168,7 @@ def assert_tmux(vm: Machine) -> None:
     vm.run(
         by_user(
             "rm -f quiet; mkfifo quiet; "
-            f"TERM=linux script -qfc '{client}' seen 0<> quiet > /dev/null &"
+            f"TERM=linux script -qfc '{client}' seen 0<> quiet > /dev/null 2>&1 &"
         )
     )
     wait_for(vm, f"grep -q kept=42 {HOME}/seen")
