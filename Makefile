@@ -7,7 +7,7 @@ python := $(venv)/bin/python
 ready := $(venv)/.ready
 
 .NOTPARALLEL:
-.PHONY: help deps demo test check test-system test-vm deb install clean
+.PHONY: help deps demo test check test-system test-vm bench deb install clean
 
 help:
 	@echo "make demo         a live update before your eyes, in a virtual machine; root"
@@ -15,6 +15,7 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
+	@echo "make bench        how long nobody answers, way by way, into bench/; root"
 	@echo "make deb          the Debian package, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
@@ -40,6 +41,10 @@ test-vm: $(ready)
 
 demo: $(ready)
 	$(python) -m tests.lab.demo
+
+bench: $(ready)
+	tests/lab/install-deps ovmf systemd-boot-efi mtools
+	$(python) -m bench.blackout
 
 deb: deps
 	packaging/build-deb --lint dist

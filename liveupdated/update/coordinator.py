@@ -39,24 +39,20 @@ from liveupdated.session import (
     write_durably,
 )
 from liveupdated.timeline.marks import (
-    CLAIMED,
     JUMP_REQUESTED,
     PLAN_END,
     PLAN_START,
-    SAVE_END,
 )
-from liveupdated.update import declare, guard, health, save, schedule
+from liveupdated.update import declare, guard, health, predict, save, schedule
 from liveupdated.update.events import Listener
 from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
 from liveupdated.update.jump import Jump
 from liveupdated.update.manager import Manager
 from liveupdated.update.plan import (
-    JUMP_COST_US,
     Plan,
     PlanTarget,
     make_plan,
-    measured,
     only,
     read_found,
 )
@@ -153,6 +149,7 @@ class Coordinator:
     async def _plan(self, request: Request, target: PlanTarget | None) -> Plan:
         workloads = await self.workloads()
         found = dataclasses.replace(read_found(), workloads=tuple(workloads))
+        sessions = await self.sessions()
         settings = self._config.update
         limit_us = request.max_blackout_us or int(settings.max_blackout_s * 1e6)
         return make_plan(
@@ -161,18 +158,17 @@ class Coordinator:
             os.uname().release,
             dataclasses.replace(request, max_blackout_us=limit_us),
             accept_loss=settings.accept_loss,
-            jump_us=await self._jump_us(),
+            jump_us=predict.jump_us(sessions, await self._to_restore_us()),
             no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
-            measured=measured(await self.sessions()),
+            measured=predict.costs(sessions),
         )
 
-    async def _jump_us(self) -> int:
-        """Time from the end of the save to the claim, as the newest update of this host took."""
-        for session in await self.sessions():
-            moments = {mark.name: mark.realtime_us for mark in session.marks}
-            if session.state is State.CONFIRMED and {SAVE_END, CLAIMED} <= moments.keys():
-                return max(moments[CLAIMED] - moments[SAVE_END], 0)
-        return JUMP_COST_US
+    async def _to_restore_us(self) -> int:
+        """From the start of this boot's kernel to the moment when a restore would have begun."""
+        at = await self._manager.unit_property(
+            paths.RESTORE_UNIT, "Unit", "ConditionTimestampMonotonic"
+        )
+        return int(at or 0)
 
     async def _choose(self, kernel_id: str) -> Kernel:
         """The kernel of that id, or the newest that is not blocked.  Raises NotFound, Blocked,

@@ -17,20 +17,15 @@ from liveupdated import paths, workloads
 from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
 from liveupdated.session import (
-    Session,
-    State,
     Verdict,
     Workload,
     workload_from_json,
     write_durably,
 )
-from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
 from liveupdated.update import order
+from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
-JUMP_COST_US = 4_000_000
-"""Predicted time from the old kernel's last mark to the new one's restore, before the first
-measured update of this host."""
 SPACE_RESERVE = 64 << 20
 """Bytes that must stay free in the state folder after the save."""
 
@@ -59,14 +54,6 @@ class Plan:
     workloads: tuple[Workload, ...]
     candidates: tuple[tuple[str, str], ...] = ()
     """Names of services that would be worth carrying, each with the reason."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What carrying a workload took, without the jump."""
-
-    time_us: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -108,15 +95,15 @@ def make_plan(
     request: Request,
     *,
     accept_loss: Sequence[str] = (),
-    jump_us: int = JUMP_COST_US,
+    jump_us: int = 0,
     no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
     `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
-    is why CRIU cannot restore memory on the target, where it cannot; `measured` is what rehearsals
-    have shown, by workload id.
+    is why CRIU cannot restore memory on the target, where it cannot; `jump_us` and `measured` (by
+    workload id) are what is predicted from what was measured.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
@@ -201,23 +188,6 @@ def _that_fit(workloads: list[Workload], free_bytes: int) -> list[Workload]:
         why = f"{paths.STATE} has no room for its {largest.bytes >> 20} MiB"
         workloads = [_if_possible(w, w is largest, why) for w in workloads]
     return workloads
-
-
-def measured(sessions: Iterable[Session]) -> dict[str, Cost]:
-    """What the newest rehearsal of each workload took; `sessions` are newest first."""
-    found: dict[str, Cost] = {}
-    for session in sessions:
-        if session.state is not State.REHEARSED:
-            continue
-        moments: dict[str, dict[str, int]] = {}
-        for mark in session.marks:
-            moments.setdefault(mark.workload, {})[mark.name] = mark.boottime_us
-        for workload in session.workloads:
-            at = moments.get(workload.id, {})
-            if {FROZEN, SAVED, RESUMING, RUNNING} <= at.keys() and workload.id not in found:
-                time_us = at[SAVED] - at[FROZEN] + at[RUNNING] - at[RESUMING]
-                found[workload.id] = Cost(time_us, workload.bytes)
-    return found
 
 
 def _with_cost(workload: Workload, cost: Cost | None) -> Workload:

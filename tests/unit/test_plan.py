@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveupdated.criu import KERNEL
-from liveupdated.session import Mark, State, Verdict, Workload, new_session
-from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
-from liveupdated.update.plan import SPACE_RESERVE, Cost, Found, Plan, make_plan, measured
+from liveupdated.session import Verdict, Workload
+from liveupdated.update.plan import SPACE_RESERVE, Found, Plan, make_plan
+from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
 GIB = 1 << 30
@@ -40,19 +40,11 @@ def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
     assert (made.bytes, made.blackout_us) == (5 << 20, 1_300_000)
 
 
-def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
-    session = new_session("rehearse")
-    session.state = State.REHEARSED
-    session.workloads = [workload("a", Verdict.CARRIED, 7 << 20), workload("b", Verdict.CARRIED)]
-    for name, us in ((FROZEN, 0), (SAVED, 20_000), (RESUMING, 500_000), (RUNNING, 530_000)):
-        session.marks.append(Mark(name, us, us, "boot", "services:a"))
-    assert measured([session]) == {"services:a": Cost(50_000, 7 << 20)}
-    known = measured([session])
-    found = Found((workload("a", Verdict.CARRIED, 1, 1),), GIB)
+def test_what_was_measured_is_what_is_predicted() -> None:
+    found = Found((workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)), GIB)
+    known = {"services:a": Cost(50_000, 7 << 20), "services:b": Cost(90_000, 1)}
     made = make_plan(found, Kernel(), "6.12", Request(), jump_us=1_000_000, measured=known)
     assert (made.blackout_us, made.bytes) == (1_050_000, 7 << 20)
-    session.state = State.ABANDONED
-    assert measured([session]) == {}
 
 
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
