@@ -44,6 +44,7 @@ demo: $(ready)
 
 bench: $(ready)
 	tests/lab/install-deps ovmf systemd-boot-efi mtools
+	$(python) -m bench.daemon
 	$(python) -m bench.blackout
 
 deb: deps

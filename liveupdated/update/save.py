@@ -37,6 +37,7 @@ def run(store: Store) -> None:
     abandoned.
     """
     session = open_session(store, State.PLANNED)
+    _validate(session)
     session.state = State.SAVING
     session.mark(SAVE_START)
     store.store(session)
@@ -61,13 +62,17 @@ def open_session(store: Store, *states: State) -> Session:
         raise BadSession(f"session {session.id} is {session.state}", f"expected {states[0]}")
     if session.origin.boot_id != boot_id():
         raise BadSession(f"session {session.id} is of another boot")
+    return session
+
+
+def _validate(session: Session) -> None:
+    """What the daemon has planned, once, before anything is frozen: pydantic takes its time."""
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - not in the daemon
 
     try:
         TypeAdapter(Session).validate_python(to_json(session))
     except ValidationError as error:
         raise BadSession(f"session {session.id} has another shape", str(error)) from error
-    return session
 
 
 def _refuse_if_full(session: Session) -> None:
