@@ -44,15 +44,25 @@ def _subject(workload: Workload) -> str:
 
 
 def rule_text(workload: Workload) -> str:
-    """The rule that declares it.  Raises InvalidArgument as `_subject`."""
+    """The rule that declares it.  Raises InvalidArgument as `_subject`, and for what no file of
+    rules can name."""
     named = workload.declaration or {_subject(workload): workload.name}
-    # JSON's strings are TOML's basic strings (toml.io, v1.0.0).
-    about = "".join(f"{key} = {json.dumps(glob.escape(name))}\n" for key, name in named.items())
+    about = "".join(f"{key} = {_quoted(glob.escape(name))}\n" for key, name in named.items())
     return (
         "# Written by `liveupdatectl carry`, after a rehearsal that went well; "
         "`liveupdatectl forget` takes it away.\n"
         f'[[workload]]\n{about}carry = "memory"\n'
     )
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML (toml.io, v1.0.0): JSON's, but that DEL has to be escaped, and that
+    there are no surrogates, which stand for bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{text!r} cannot be declared", "it is no UTF-8") from error
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def on_trial(workload: Workload) -> Path:

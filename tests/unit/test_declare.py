@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Carry and Forget, for every kind that can be declared."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from liveupdated.errors import InvalidArgument, NotFound
 from liveupdated.session import Verdict, Workload
@@ -25,6 +29,17 @@ def test_the_rule_is_about_what_its_kind_is_about(kept: Path) -> None:
     assert 'machine = "web"' in declare.keep(workload("machines", "web")).read_text()
     assert 'unit = "web"' in declare.keep(workload("units", "web")).read_text()
     assert len(list(kept.iterdir())) == 3
+
+
+@given(st.text(min_size=1).filter(lambda text: not re.search("[*?[]", text)))
+def test_any_name_is_what_the_rule_says_then(name: str) -> None:
+    text = declare.rule_text(workload("containers", name))
+    assert tomllib.loads(text)["workload"][0]["container"] == name
+
+
+def test_what_is_no_utf8_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        declare.rule_text(workload("containers", "caf\udce9"))
 
 
 def test_a_hook_is_declared_by_its_own_file() -> None:
