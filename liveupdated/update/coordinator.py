@@ -43,7 +43,7 @@ from liveupdated.timeline.marks import (
     PLAN_END,
     PLAN_START,
 )
-from liveupdated.update import declare, guard, health, predict, save, schedule
+from liveupdated.update import declare, guard, health, order, predict, save, schedule
 from liveupdated.update.events import Listener
 from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
@@ -252,6 +252,8 @@ class Coordinator:
         session = self._new_session(save.REHEARSAL)
         async with self._as("saving"):
             plan = only(await self._plan(request, None), request.only)
+            if circle := order.circle(plan.workloads):
+                raise Blocked("these need each other in a circle", ", ".join(circle))
             self._open(session, plan)
             job.works_on(session.id)
             try:

@@ -203,16 +203,18 @@ def rehearse(store: Store) -> None:
 
 def undo(store: Store, session: Session, reason: str, end: State = State.ABANDONED) -> None:
     """Resume all, take the holds away, and close the session."""
-    failures = []
-    for workload in session.workloads:
-        if workload.verdict not in SAVED_VERDICTS:
-            continue
+    failures: list[str] = []
+
+    def one(workload: Workload) -> None:
         try:
             session.mark(RESUMING, workload.id)
             kind(workload.kind).resume(workload, store.artifacts(session.id, workload.id))
             session.mark(RUNNING, workload.id)
         except (LiveUpdateError, OSError) as error:
             failures.append(f"{workload.id} could not be resumed: {error}")
+
+    saved = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
+    order.each(saved, one, os.cpu_count() or 1)
     held = hold_files(session)
     if held:
         systemd.remove_files(held)
