@@ -12,7 +12,9 @@ find) echo '{"present": true, "bytes": 6, "reason": "the ledger of today"}' ;;
 save)
     [ ! -e refuse ] || { echo "the ledger is locked" >&2; exit 3; }
     cp book "$LIVEUPDATE_STATE_FOLDER" && rm book ;;
-resume|restore) cp "$LIVEUPDATE_STATE_FOLDER/book" . && id -un > restored-by ;;
+# A save that failed is resumed too.
+resume) [ ! -e "$LIVEUPDATE_STATE_FOLDER/book" ] || cp "$LIVEUPDATE_STATE_FOLDER/book" . ;;
+restore) cp "$LIVEUPDATE_STATE_FOLDER/book" . && id -un > restored-by ;;
 restart) echo afresh > book ;;
 fail) [ ! -e broken ] || { echo "the other book is torn" >&2; exit 1; } ;;
 esac
