@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`python -m bench.report`: results.md from results.json: medians, and ratios within the run."""
+"""`python -m bench.report`: results.md and results.svg from results.json: medians, and ratios
+within the run."""
 
 import json
 from collections import defaultdict
@@ -7,29 +8,66 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from liveupdated.ctl import units
+from liveupdated.ctl.plot import chart, svg
+from liveupdated.ctl.plot.chart import Bar, Chart, Row, Section
+
 HERE = Path(__file__).parent
 BASE = ("reboot-firmware", 0, 1)
 
 Key = tuple[str, int, int]
 """Way, MiB in each service, number of services."""
+Medians = dict[Key, dict[str, float]]
 
 
 def write(results: Path) -> None:
-    """Write results.md beside results.json."""
+    """Write results.md and results.svg beside results.json."""
     rows: list[dict[str, Any]] = json.loads(results.read_text())
-    results.with_suffix(".md").write_text(text(rows))
+    medians = by_key(rows)
+    rounds = max(row["round"] for row in rows)
+    results.with_suffix(".md").write_text(text(medians, rounds))
+    picture = chart.draw(bars(medians, rounds))
+    results.with_suffix(".svg").write_text(svg.document(picture))
 
 
-def text(rows: list[dict[str, Any]]) -> str:
-    """The tables as Markdown."""
+def by_key(rows: list[dict[str, Any]]) -> Medians:
+    """The median seconds of each phase."""
     seconds: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         seconds[row["way"], row["mib"], row["services"]][row["phase"]].append(row["seconds"])
-    medians = {
+    return {
         key: {phase: median(values) for phase, values in phases.items()}
         for key, phases in seconds.items()
     }
-    rounds = max(row["round"] for row in rows)
+
+
+def bars(medians: Medians, rounds: int) -> Chart:
+    """A bar for each way, the longest blackout first."""
+    lost: list[Row] = []
+    kept: list[Row] = []
+    for key in sorted(medians, key=lambda key: -medians[key]["blackout"]):
+        way, mib, services = key
+        us = round(medians[key]["blackout"] * 1e6)
+        what = f"{mib} MiB" + (f" x {services} services" if services > 1 else "")
+        style = "confirmed" if mib else "degraded"
+        row = Row(
+            "/".join(map(str, key)),
+            f"{way}, {what}" if mib else way,
+            "session",
+            [Bar(0, us, style)],
+            units.duration(us),
+        )
+        (kept if mib else lost).append(row)
+    return Chart(
+        title="How long nobody answers, as a client outside the machine sees it",
+        lines=[f"medians of {rounds} rounds in one emulated machine: compare, do not quote"],
+        sections=[Section("memory lost", lost), Section("memory kept", kept)],
+        length_us=max(bar.length for row in [*lost, *kept] for bar in row.bars),
+    )
+
+
+def text(medians: Medians, rounds: int) -> str:
+    """The tables as Markdown."""
     lines = [
         "# Blackout, as a client outside the machine sees it",
         "",
@@ -56,7 +94,7 @@ def _ratio(seconds: float, other: dict[str, float] | None) -> str:
     return f"{seconds / other['blackout']:.2f}" if other else ""
 
 
-def _phases(medians: dict[Key, dict[str, float]]) -> list[str]:
+def _phases(medians: Medians) -> list[str]:
     names = list(dict.fromkeys(phase for phases in medians.values() for phase in phases))
     heads = [f"{mib} MiB x {services}" for _, mib, services in medians]
     return [
