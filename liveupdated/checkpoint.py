@@ -36,14 +36,19 @@ def memory_bytes(pids: Sequence[int]) -> int:
 
 
 def _memory_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except criu.GONE:
+        return 0
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return sum(1024 * int(fields[key].split()[0]) for key in ("RssAnon", "RssShmem"))
+    # A process that is ending has no memory any more.
+    return sum(1024 * int(fields.get(key, "0").split()[0]) for key in ("RssAnon", "RssShmem"))
 
 
 def sockets(pids: Sequence[int]) -> tcp.Sockets:
-    """Their TCP sockets."""
-    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
+    """Their TCP sockets.  Raises FileNotFoundError when all have ended."""
+    there = criu.alive(pids) or list(pids)
+    return tcp.sockets(there[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
 
 
 def tcp_sentence(pids: Sequence[int]) -> str:

@@ -14,9 +14,11 @@ The recipe (criu(8), and what was measured between 6.12 and 7.3):
 Standard library only: the launcher reads this on the blackout's clock.
 """
 
+import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +53,8 @@ CLOSE_TCP = ["--tcp-close"]
 SHELL_JOB = ["--shell-job"]
 """For a tree whose root leads no session: it joins that of whoever restores it (criu(8))."""
 
+GONE = (FileNotFoundError, ProcessLookupError)
+"""What /proc answers about a process that has ended."""
 NAMELESS = ("/memfd:", "/dev/zero (deleted)")
 """Files of a mount of the kernel's own that nobody sees: CRIU takes their content along."""
 HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
@@ -119,11 +123,21 @@ def unix_peers() -> dict[int, tuple[int, str]]:
     return {inode: (peer, names.get(peer, "")) for inode, peer in peers.items()}
 
 
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those that are still there: while they run, a plan sees some end that it has just seen."""
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
 def descriptors(pid: int) -> dict[int, str]:
-    """The open descriptors of a process and what each refers to (proc_pid_fd(5))."""
+    """The open descriptors of a process and what each refers to (proc_pid_fd(5)); none of one that
+    has ended."""
     folder = Path(f"/proc/{pid}/fd")
     found: dict[int, str] = {}
-    for name in os.listdir(folder):
+    try:
+        names = os.listdir(folder)
+    except GONE:
+        return {}
+    for name in names:
         try:
             found[int(name)] = os.readlink(folder / name)
         except FileNotFoundError:
@@ -205,7 +219,8 @@ def obstacles(main: int, pids: list[int]) -> list[str]:
     journal = {inode for inode, (_, name) in peers.items() if name == JOURNAL_STREAM}
     found += look_for.elsewhere_too(open_files, {f"socket:[{inode}]" for inode in journal})
     for pid in pids:
-        found += look_for.of_process(pid, main, open_files[pid])
+        of_process = look_for.of_process(pid, main, open_files[pid])
+        found += of_process if alive([pid]) else []
     return list(dict.fromkeys(found))
 
 
@@ -225,9 +240,10 @@ def _tree_obstacles(main: int, pids: list[int]) -> list[str]:
     found = []
     for pid in pids:
         ancestor = pid
-        while ancestor not in (main, 0, 1):
-            ancestor = parent(ancestor)
-        if ancestor != main:
+        with contextlib.suppress(*GONE):
+            while ancestor not in (main, 0, 1):
+                ancestor = parent(ancestor)
+        if ancestor in (0, 1) and alive([pid]):
             found.append(f"process {pid} is no descendant of its main process {main}")
     own_root, root = os.stat(f"/proc/{main}/root"), os.stat("/")
     if (own_root.st_dev, own_root.st_ino) != (root.st_dev, root.st_ino):
@@ -248,8 +264,12 @@ def _ipc_obstacles(main: int, pids: list[int]) -> list[str]:
 
 
 def mapped(pid: int) -> set[str]:
-    """The files that a process has mapped (proc_pid_maps(5))."""
-    lines = (line.split(maxsplit=5) for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    """The files that a process has mapped (proc_pid_maps(5)); none of one that has ended."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except GONE:
+        return set()
+    lines = (line.split(maxsplit=5) for line in maps.splitlines())
     return {words[5] for words in lines if len(words) == 6 and words[5].startswith("/")}
 
 

@@ -5,6 +5,7 @@ What nobody in the session provides comes with the boot, so all that may matter 
 library only.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,13 +30,18 @@ def of_unit(name: str) -> list[str]:
 
 def _mounts(pid: int) -> set[str]:
     """Mount points, but the root's, of what it has open or mapped, and of where it is."""
-    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except criu.GONE:
+        return set()
     places = {line.split()[4] for line in lines} - {"/"}  # proc_pid_mountinfo(5), field 5
     return {place for path in _paths(pid) if (place := _longest(path, places))}
 
 
 def _paths(pid: int) -> set[str]:
-    links = {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
+    links = set()
+    with contextlib.suppress(*criu.GONE):
+        links = {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
     found = links | criu.mapped(pid) | set(criu.descriptors(pid).values())
     return {path for path in found if path.startswith("/")}
 

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from liveupdated import paths, systemd, unitfiles
 from liveupdated.errors import ServiceError
+from liveupdated.instructions import TURN_LIMIT_S
 from liveupdated.session import Outcome, remove_tree
 
 # systemd reads drop-ins in the order of their names, whatever their folder: ours must be the last,
 # after the override.conf of `systemctl edit`.
 HOLD_DROPIN = "zzzz-liveupdated-hold.conf"
 DROPIN = "zzzz-liveupdated-restore.conf"
-START_LIMIT_S = 180
+FRESH_LIMIT_S = 180
+START_LIMIT_S = int(TURN_LIMIT_S) + 180
+"""For a start that is a restore: first it waits for its turn."""
 RUNNING_LIMIT_S = 400.0
 STARTS = 3
 """How often a unit that fails is started: what it needs may come up meanwhile."""
@@ -126,7 +129,7 @@ def afresh(
 
 def wait_active(name: str) -> bool:
     """Wait until the unit runs, and start it when it stands still; whether it does."""
-    end = time.monotonic() + START_LIMIT_S
+    end = time.monotonic() + FRESH_LIMIT_S
     starts = 0
     while time.monotonic() < end:
         unit = systemd.show_one(name, "ActiveState", "SubState")

@@ -8,7 +8,7 @@ transient one into a file of ours.  Between save and restore the domain is shut 
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +38,8 @@ SUPPLIES = (("networks", "net", "Active", "yes"), ("pools", "pool", "State", "ru
 FIXED_COST_US = 3_000_000
 BYTES_PER_US = 100
 AGENT_LIMIT_S = 10.0
+STARTS, START_PAUSE_S = 4, 5.0
+"""How often libvirt is asked to start a domain, and the pause in between."""
 DAEMON_LIMIT_S = 120
 """For the daemon's own start, after our gate."""
 
@@ -376,13 +378,34 @@ def _load(workload: Workload) -> None:
     """Have libvirt restore it, paused, or wait until its autostart has.  Raises ServiceError."""
     facts, image = workload.facts, (workload.saved or {})["image"]
     command = ("start", facts["uuid"]) if facts["persistent"] else ("restore", image)
-    try:
-        libvirt.virsh(*command, "--paused", limit_s=libvirt.TRANSFER_LIMIT_S)
-    except ServiceError:
-        if not _is_there(facts["uuid"], running=facts["running"]):
-            raise
+    _until_there(
+        lambda: libvirt.virsh(*command, "--paused", limit_s=libvirt.TRANSFER_LIMIT_S),
+        facts["uuid"],
+        running=facts["running"],
+    )
     if libvirt.state(facts["uuid"])[1] == "booted":
         raise RestoreFailed("libvirt has started it without its saved state")
+
+
+def _until_there(start: Callable[[], object], uuid: str, *, running: bool) -> None:
+    """Start it; it is there all the same when libvirt's autostart came in between.
+
+    In a busy boot a start can fail that works a moment later: systemd's answer about the guest's
+    scope comes after the 25 s that libvirt waits, or libvirt takes the mount of all cgroups that
+    CRIU has beside a container (`.criu.cgyard`, cgroup.c of CRIU) for the host's (virCgroupDetect
+    of its vircgroup.c reads /proc/mounts).  Raises ServiceError.
+    """
+    for left in reversed(range(STARTS)):
+        try:
+            start()
+        except ServiceError:
+            if _is_there(uuid, running=running):
+                return
+            if not left:
+                raise
+            time.sleep(START_PAUSE_S)
+        else:
+            return
 
 
 def _is_there(uuid: str, *, running: bool) -> bool:
@@ -396,11 +419,12 @@ def _afresh(workload: Workload, reason: str) -> Result:
         _supply(workload)
         if not _is_there(facts["uuid"], running=False):
             if facts["persistent"]:
-                libvirt.virsh("start", facts["uuid"], "--force-boot")
+                command = ["start", facts["uuid"], "--force-boot"]
             elif "folder" in saved:
-                libvirt.virsh("create", str(Path(saved["folder"]) / XML))
+                command = ["create", str(Path(saved["folder"]) / XML)]
             else:
                 return Result(Outcome.LOST, f"{reason}; it was transient, libvirt has forgotten it")
+            _until_there(lambda: libvirt.virsh(*command), facts["uuid"], running=False)
         if libvirt.state(facts["uuid"])[1] == "restored":
             return Result(Outcome.CARRIED, "libvirt had its state on the disk and restored it")
     except LiveUpdateError as error:

@@ -55,6 +55,14 @@ def test_an_ordinary_process_has_no_obstacle(start: Start) -> None:
     assert criu.obstacles(pid, [pid]) == []
 
 
+def test_a_child_that_ends_meanwhile_is_no_obstacle(start: Start) -> None:
+    pid = start("")
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert criu.obstacles(pid, [pid, child.pid]) == []
+    assert criu.sockets(child.pid) == {}
+
+
 def test_a_connection_to_somebody_else_is_named(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "peer"
     start(

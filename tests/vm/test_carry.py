@@ -22,7 +22,7 @@ def test_carry_and_forget(vm: Machine) -> None:
 
     # Debian's redis has a user namespace: the obstacle is named, and nothing is declared.
     refused(vm, "liveupdatectl carry redis-server.service", "user namespace", "PrivateUsers=no")
-    assert "redis" not in vm.run(OURS).stdout
+    assert "carry-unit-redis" not in vm.run(OURS).stdout
     refused(vm, "liveupdatectl carry nothing", "no workload is called nothing", code=5)
 
     vm.run(["liveupdatectl", "forget", "memcached.service"], timeout=JUMP_LIMIT_S)

@@ -24,6 +24,7 @@ class Libvirt:
         self.calls: list[str] = []
         self.meanwhile = ""
         """The state that another start of it brings about."""
+        self.refusals = 99
 
     def virsh(self, *words: str, limit_s: float = 0) -> str:
         self.calls.append(" ".join(words))
@@ -31,7 +32,8 @@ class Libvirt:
             return UUID
         if words[0] == "domstate":
             return self.state
-        if words == ("start", UUID, "--paused") and self.refused:
+        if words == ("start", UUID, "--paused") and self.refused and self.refusals:
+            self.refusals -= 1
             self.state = self.meanwhile or self.state
             raise ServiceError("virsh start failed", self.refused)
         if words[0] == "start":
@@ -47,6 +49,7 @@ def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Libvirt:
     monkeypatch.setattr(libvirt, "virsh", found.virsh)
     monkeypatch.setattr(systemd, "start", lambda unit: None)
     monkeypatch.setattr(paths, "RESTORING", tmp_path / "restoring")
+    monkeypatch.setattr(domains, "START_PAUSE_S", 0.0)
     return found
 
 
@@ -118,6 +121,14 @@ def test_a_refusal_is_a_fresh_start_in_libvirts_words(
     assert result.outcome is Outcome.RESTARTED
     assert "unsupported machine type" in result.reason and "started afresh" in result.reason
     assert f"start {UUID} --force-boot" in there.calls
+
+
+def test_what_fails_in_a_busy_boot_is_tried_again(
+    there: Libvirt, domain: Workload, tmp_path: Path
+) -> None:
+    there.refused, there.refusals = "Connection timed out", domains.STARTS - 1
+    assert domains.restore(domain, tmp_path, lambda name: None).outcome is Outcome.CARRIED
+    assert f"start {UUID} --force-boot" not in there.calls
 
 
 @pytest.mark.parametrize("file", ["web.save", "web.img"])
