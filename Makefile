@@ -6,8 +6,7 @@ venv := .venv
 python := $(venv)/bin/python
 ready := $(venv)/.ready
 
-.NOTPARALLEL:
-.PHONY: help deps demo test check test-system test-vm bench deb install clean
+.PHONY: help deps demo test check images test-system test-vm bench deb install clean
 
 help:
 	@echo "make demo         a live update before your eyes, in a virtual machine; root"
@@ -20,7 +19,14 @@ help:
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
 
-test: check test-system test-vm
+# Two at a time: each waits much of its time.
+test: $(ready)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line check images
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-system test-vm
+
+images: $(ready)
+	$(python) -m tests.lab disk
+	$(python) -m tests.lab container
 
 check: $(ready)
 	$(python) -m ruff format --check .
