@@ -12,6 +12,7 @@ from pathlib import Path
 
 from liveupdated import criu
 
+SHARED = "/dev/shm/"  # noqa: S108 - POSIX shared memory (shm_overview(7))
 IN_MEMORY = ("tmpfs", "ramfs")
 RUNTIME = re.compile(r"/run/user/(\d+)(/|$)")
 

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,15 @@ GATHER_LIMIT_S = 60.0
 WAY_OUT = (
     'way out: declare it (`liveupdatectl carry NAME`, or a rule with process = "..."), '
     "end it, or agree to its loss (--accept-loss)"
+)
+
+LINGER = Path("/var/lib/systemd/linger")
+"""A file for each user that lingers (systemd-logind.service(8))."""
+LAST_SYSTEM_UID = 999
+"""SYSTEM_UID_MAX of Debian, Fedora and Arch (login.defs(5)): logind leaves those alone."""
+REMOVED_AT_LOGOUT = (
+    "logind removes the name of its shared memory when {user} logs out next "
+    "(way out: RemoveIPC=no in logind.conf, or loginctl enable-linger {user})"
 )
 
 
@@ -86,7 +95,8 @@ def _declared(
         if places.by_hand(root.cgroup):
             workload.needs.append(f"cgroup:{root.cgroup}")
         if rule.carry == "memory" and not found:
-            workload.bytes = checkpoint.memory_bytes(pids) + volatile.size(volatile.files(pids))
+            kept = volatile.files(pids)
+            workload.bytes = checkpoint.memory_bytes(pids) + volatile.size(kept)
             about_tcp = checkpoint.tcp_sentence(pids)
     except (LiveUpdateError, OSError) as error:
         fresh, found = [str(error)], [str(error)]
@@ -106,8 +116,17 @@ def _declared(
         workload.reason = f"{what}: memory carried by CRIU, as {rule.source} says; {about_tcp}"
         if trees.waiter(processes, root):
             workload.reason += f"; {places.unit_of(root.cgroup)} will not mail its output"
+        if _logind_removes(root, kept):
+            workload.reason += f"; {REMOVED_AT_LOGOUT.format(user=root.user)}"
         workload.cost_us = checkpoint.FIXED_COST_US + workload.bytes // checkpoint.BYTES_PER_US
     return workload
+
+
+def _logind_removes(root: look.Process, kept: Sequence[str]) -> bool:
+    """Whether logind takes its shared memory for a leftover, as it comes back in no session
+    (logind.conf(5), RemoveIPC=, on by default)."""
+    shared = any(f"/{path}".startswith(volatile.SHARED) for path in kept)
+    return shared and root.uid > LAST_SYSTEM_UID and not (LINGER / root.user).exists()
 
 
 def _undeclared(

@@ -183,6 +183,7 @@ def tickers(rows: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def assert_planned(vm: Machine, rows: Mapping[str, Any]) -> None:
+    assert "RemoveIPC=no" in rows[MANIFOLD]["reason"], rows[MANIFOLD]
     at, nohup = tickers(rows)
     assert at["verdict"] == "carried" and "will not mail its output" in at["reason"], at
     assert nohup["verdict"] == "restarted" and "ticker nohup" in nohup["reason"], nohup
