@@ -21,8 +21,8 @@ help:
 
 # Two at a time: each waits much of its time.
 test: $(ready)
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line check images
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-system test-vm
+	$(MAKE) --no-print-directory --jobs=2 check images
+	$(MAKE) --no-print-directory --jobs=2 test-system test-vm
 
 images: $(ready)
 	$(python) -m tests.lab disk
