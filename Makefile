@@ -14,7 +14,7 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
-	@echo "make bench        how long nobody answers, way by way, into bench/; root"
+	@echo "make bench        what the idle daemon costs, into bench/"
 	@echo "make deb          the Debian package, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
@@ -49,9 +49,7 @@ demo: $(ready)
 	$(python) -m tests.lab.demo
 
 bench: $(ready)
-	tests/lab/install-deps ovmf systemd-boot-efi mtools
 	$(python) -m bench.daemon
-	$(python) -m bench.blackout
 
 deb: deps
 	packaging/build-deb --lint dist

@@ -38,9 +38,8 @@ class Machine:
 
     `disk` is a raw file or, when its name says so, a qcow2 one; the image's own by default.
     `kernel` is the version prefix of the kernel that firmware boots, `append` are further words
-    for its command line, `memory` is in MiB, `ports` are TCP and UDP ports of the guest that
-    outside clients reach at `port()` of 127.0.0.1, `qemu_args` go to QEMU as they are.  With
-    `firmware` there is no kernel from outside: QEMU gets these arguments instead.
+    for its command line, `memory` is in MiB, `ports` are TCP ports of the guest that outside
+    clients reach at `port()` of 127.0.0.1, `qemu_args` go to QEMU as they are.
 
     Use it from the thread that made it: QEMU dies with that thread.
     """
@@ -57,7 +56,6 @@ class Machine:
         cpus: int = 2,
         ports: Sequence[int] = (),
         qemu_args: Sequence[str] = (),
-        firmware: Sequence[str] = (),
     ) -> None:
         self.image = image
         self.kernel = image.kernel(kernel)
@@ -69,7 +67,6 @@ class Machine:
         """Set by a test that wants the guest to panic."""
         self._backing = disk or image.disk
         self._qemu_args = list(qemu_args)
-        self._firmware = list(firmware)
         self._ports = {port: _free_port() for port in ports}
         self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self._agent = Agent(self._folder / "agent")
@@ -131,9 +128,7 @@ class Machine:
 
     def _power_on(self) -> None:
         forwards = "".join(
-            f",hostfwd={protocol}:127.0.0.1:{outside}-:{inside}"
-            for inside, outside in self._ports.items()
-            for protocol in ("tcp", "udp")
+            f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in self._ports.items()
         )
         here = self._folder
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
@@ -149,7 +144,10 @@ class Machine:
         command += ["virtserialport,chardev=q0,name=org.qemu.guest_agent.0"]
         command += ["-netdev", f"user,id=n0,restrict=on{forwards}"]
         command += ["-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci"]
-        command += self._firmware or self._direct_boot()
+        command += ["-kernel", str(self.kernel.image)]
+        command += ["-append", f"{CMDLINE} {self.append}".strip()]
+        if self.initrd:
+            command += ["-initrd", str(self.kernel.initrd)]
         with (here / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._qemu_args],
@@ -158,14 +156,6 @@ class Machine:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests
             )
-
-    def _direct_boot(self) -> list[str]:
-        """The kernel handed in by QEMU: no firmware, no boot loader."""
-        command = ["-kernel", str(self.kernel.image)]
-        command += ["-append", f"{CMDLINE} {self.append}".strip()]
-        if self.initrd:
-            command += ["-initrd", str(self.kernel.initrd)]
-        return command
 
     def _kill(self) -> None:
         if self._process:
