@@ -6,8 +6,7 @@ venv := .venv
 python := $(venv)/bin/python
 ready := $(venv)/.ready
 
-.NOTPARALLEL:
-.PHONY: help deps demo test check test-system test-vm deb install clean
+.PHONY: help deps demo test check images test-system test-vm bench deb install clean
 
 help:
 	@echo "make demo         a live update before your eyes, in a virtual machine; root"
@@ -15,11 +14,19 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
+	@echo "make bench        what the idle daemon costs, into bench/"
 	@echo "make deb          the Debian package, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
 
-test: check test-system test-vm
+# Two at a time: each waits much of its time.
+test: $(ready)
+	$(MAKE) --no-print-directory --jobs=2 check images
+	$(MAKE) --no-print-directory --jobs=2 test-system test-vm
+
+images: $(ready)
+	$(python) -m tests.lab disk
+	$(python) -m tests.lab container
 
 check: $(ready)
 	$(python) -m ruff format --check .
@@ -40,6 +47,9 @@ test-vm: $(ready)
 
 demo: $(ready)
 	$(python) -m tests.lab.demo
+
+bench: $(ready)
+	$(python) -m bench.daemon
 
 deb: deps
 	packaging/build-deb --lint dist

@@ -6,6 +6,7 @@ by an administrator, by systemd-run, by a program.  A kernel's boot parameters (
 taken to stay what they are.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ PULLS = ("Wants", "Requires", "BindsTo", "Upholds")
 
 # Gone after a boot.  Not the generators' folders: what they hold is made again.
 VOLATILE = ("/run/systemd/system/", "/run/systemd/transient/", "/run/systemd/system.control/")
+# The same of a user manager (systemd.unit(5), "Unit File Load Path").
+_USERS_VOLATILE = re.compile(r"/run/(user/\d+/)?systemd/(user|user\.control|transient)/")
 LINK_FOLDERS = ("run/systemd/system", "run/systemd/transient", "run/systemd/system.control")
 LASTING_FOLDERS = (
     "etc/systemd/system",
@@ -52,6 +55,8 @@ SESSIONS = (
 )
 """logind and the consoles start and end these themselves, as users come and go."""
 OWN = "liveupdated"
+# dbus is what everything else talks through: nobody misses it by itself.
+PLUMBING = ("dbus.service", "dbus-broker.service")
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,14 @@ class BootSet:
 # --- read from disk, beside the properties ---
 
 
-def volatile_links(root: Path = Path("/")) -> frozenset[tuple[str, str]]:
+def volatile_links(
+    root: Path = Path("/"),
+    folders: Iterable[str] = LINK_FOLDERS,
+    lasting: Iterable[str] = LASTING_FOLDERS,
+) -> frozenset[tuple[str, str]]:
     """Pairs (unit, what it pulls in) that only links of this boot say: `systemctl --runtime enable`
     or `add-wants`."""
-    return frozenset(set(_links(root, LINK_FOLDERS)) - set(_links(root, LASTING_FOLDERS)))
+    return frozenset(set(_links(root, folders)) - set(_links(root, lasting)))
 
 
 def _links(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -80,10 +89,12 @@ def _links(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield link.parent.name.removesuffix(f".{suffix}"), link.name
 
 
-def bus_activated(root: Path = Path("/")) -> frozenset[str]:
-    """Unit names, mostly aliases, that the system bus starts when their bus name is called."""
+def bus_activated(
+    root: Path = Path("/"), folders: Iterable[str] = ACTIVATION_FOLDERS
+) -> frozenset[str]:
+    """Unit names, mostly aliases, that the bus starts when their bus name is called."""
     found = set()
-    for folder in ACTIVATION_FOLDERS:
+    for folder in folders:
         for file in (root / folder).glob("*.service"):
             for line in file.read_text(errors="replace").splitlines():
                 key, _, value = line.partition("=")
@@ -109,11 +120,12 @@ def boot_set(
     units: Units,
     links: Collection[tuple[str, str]] = frozenset(),
     activated: Collection[str] = frozenset(),
+    also: Iterable[str] = (),
 ) -> BootSet:
     """What comes by itself: the default target and the devices that are there, all they pull in,
-    and what any of that, or the bus, would start when asked."""
+    and what any of that, or the bus, would start when asked.  `also`: what else comes by itself."""
     target = default_target(units)
-    roots = [target] if target else []
+    roots = [*also, target] if target else [*also]
     roots += [
         name
         for name, unit in units.items()
@@ -168,7 +180,12 @@ def volatile(unit: Properties) -> bool:
     """Whether the unit's own file is gone after a boot."""
     if unit.get("UnitFileState") == "masked-runtime":
         return False
-    return unit.get("Transient") == "yes" or unit.get("FragmentPath", "").startswith(VOLATILE)
+    file = unit.get("FragmentPath", "")
+    return (
+        unit.get("Transient") == "yes"
+        or file.startswith(VOLATILE)
+        or _USERS_VOLATILE.match(file) is not None
+    )
 
 
 # --- what differs ---
@@ -185,6 +202,11 @@ def _ours_to_judge(name: str, unit: Properties) -> bool:
         and not name.startswith((OWN, *SESSIONS))
         and not is_systemds_own(name, unit)
     )
+
+
+def plumbing(name: str) -> bool:
+    """Whether it is part of the system that carries, and nothing that would be missed."""
+    return name in PLUMBING or name.startswith(("systemd-", OWN, *SESSIONS))
 
 
 def interrupted(unit: Properties, trigger: str) -> bool:

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from liveupdated import cgroup, criu, instructions, tcp
@@ -20,6 +20,9 @@ from liveupdated.session import Json
 
 IMAGES = "images"
 VOLATILE = "volatile.tar"
+FILES = "files.tar"
+SHARED_MEMORY = "/dev/shm/"  # noqa: S108
+"""Files there are POSIX shared memory (shm_overview(7)): CRIU keeps the mapping, not the file."""
 
 # Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
 # written once and read once by a disk of 200 MB/s.
@@ -33,14 +36,19 @@ def memory_bytes(pids: Sequence[int]) -> int:
 
 
 def _memory_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except criu.GONE:
+        return 0
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return sum(1024 * int(fields[key].split()[0]) for key in ("RssAnon", "RssShmem"))
+    # A process that is ending has no memory any more.
+    return sum(1024 * int(fields.get(key, "0").split()[0]) for key in ("RssAnon", "RssShmem"))
 
 
 def sockets(pids: Sequence[int]) -> tcp.Sockets:
-    """Their TCP sockets."""
-    return tcp.sockets(pids[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
+    """Their TCP sockets.  Raises FileNotFoundError when all have ended."""
+    there = criu.alive(pids) or list(pids)
+    return tcp.sockets(there[0], [inode for pid in pids for inode in criu.sockets(pid).values()])
 
 
 def tcp_sentence(pids: Sequence[int]) -> str:
@@ -52,11 +60,19 @@ def tcp_sentence(pids: Sequence[int]) -> str:
 
 
 def take(
-    name: str, main: int, group: Path, artifacts: Path, volatile: Sequence[str] = ()
+    name: str,
+    main: int,
+    group: Path,
+    artifacts: Path,
+    *,
+    volatile: Sequence[str] = (),
+    files: Callable[[Sequence[int]], Sequence[str]] | None = None,
 ) -> dict[str, Json]:
     """Freeze `group`, dump the tree of `main` in it; what `end` and `boot_files` need.
 
-    `volatile` are folders, as `main` sees them, whose files do not outlive it and are kept too.
+    `volatile` are folders, as `main` sees them, whose files do not outlive it and are kept too;
+    `files` tells, of the frozen processes, single ones (and the folders on the way to them) that
+    are put back where they are not there.
     `name` is the workload's, for its packet filter.  Raises SaveFailed; then it runs on.
     """
     images = artifacts / IMAGES
@@ -71,8 +87,16 @@ def take(
         if keep_tcp:
             tcp.hold(name, found)
         outside = criu.externals(pids)
-        criu.dump(main, group, images, outside, keep_tcp=keep_tcp)
-        kept_files = _keep_files(main, artifacts, volatile)
+        criu.dump(
+            main,
+            group,
+            images,
+            outside,
+            keep_tcp=keep_tcp,
+            shell_job=not criu.leads_session(main),
+        )
+        _keep_files(main, artifacts / VOLATILE, [*volatile, *_shared_memory(pids)])
+        _keep_files(main, artifacts / FILES, files(pids) if files else (), "--no-recursion")
     except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
         cgroup.thaw(group)
         release(name)
@@ -82,21 +106,26 @@ def take(
     saved: dict[str, Json] = {"tcp": kept}
     if found.connections:
         saved["sockets"] = {str(pid): list(criu.sockets(pid)) for pid in pids}
-    saved["launch"] = _write_launch(artifacts, main, outside, kept_files, kept)
+    saved["launch"] = _write_launch(artifacts, main, pids, outside, kept)
     saved["bytes"] = sum(entry.stat().st_size for entry in images.iterdir())
     return saved
 
 
-def _keep_files(main: int, artifacts: Path, folders: Sequence[str]) -> bool:
-    """Returns whether there was anything.  Sockets are left out: CRIU makes those."""
+def _shared_memory(pids: Sequence[int]) -> list[str]:
+    """The files of POSIX shared memory that they have mapped or open, from the root folder."""
+    used = {path for pid in pids for path in (*criu.mapped(pid), *criu.descriptors(pid).values())}
+    return sorted(path.removeprefix("/") for path in used if path.startswith(SHARED_MEMORY))
+
+
+def _keep_files(main: int, archive: Path, names: Sequence[str], *options: str) -> None:
+    """Make the archive, if there is anything.  Sockets are left out: CRIU makes those."""
     root = Path(f"/proc/{main}/root")
-    folders = [folder for folder in folders if (root / folder).is_dir()]
-    if not folders:
-        return False
-    command = ["tar", "--create", f"--file={artifacts / VOLATILE}", "--xattrs"]
-    command += ["--warning=no-file-ignored", f"--directory={root}/", "--", *folders]
+    names = [name for name in names if (root / name).exists()]
+    if not names:
+        return
+    command = ["tar", "--create", f"--file={archive}", "--xattrs", *options]
+    command += ["--warning=no-file-ignored", f"--directory={root}/", "--", *names]
     subprocess.run(command, check=True, capture_output=True, timeout=criu.DUMP_LIMIT_S)
-    return True
 
 
 def end(group: Path, saved: dict[str, Json]) -> None:
@@ -128,7 +157,7 @@ def release(name: str) -> None:
 
 
 def _write_launch(
-    artifacts: Path, main: int, outside: list[criu.External], volatile: bool, kept: Json
+    artifacts: Path, main: int, pids: list[int], outside: list[criu.External], kept: Json
 ) -> str:
     """What the launcher needs, with the images' sizes and digests; returns its own digest."""
     return instructions.write(
@@ -136,14 +165,22 @@ def _write_launch(
         {
             "outside": [dataclasses.asdict(external) for external in outside],
             "uts": criu.namespace(main, "uts") != criu.namespace(criu.HOST_PID, "uts"),
-            "volatile": volatile,
+            "volatile": (artifacts / VOLATILE).exists(),
+            "single_files": (artifacts / FILES).exists(),
+            "shell_job": not criu.leads_session(main),
+            "terminals": any("/dev/ptmx" in criu.descriptors(pid).values() for pid in pids),
             "tcp": kept,
             "files": {
                 str(path.relative_to(artifacts)): _fingerprint(path)
-                for path in sorted((artifacts / IMAGES).iterdir())
+                for path in _saved_files(artifacts)
             },
         },
     )
+
+
+def _saved_files(artifacts: Path) -> list[Path]:
+    archives = [artifacts / VOLATILE, artifacts / FILES]
+    return [*sorted((artifacts / IMAGES).iterdir()), *(path for path in archives if path.exists())]
 
 
 def _fingerprint(path: Path) -> list[int | str]:

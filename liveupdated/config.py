@@ -1,51 +1,84 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """/etc/liveupdated/liveupdated.toml and conf.d/: the settings, with their defaults.
 
-Files in conf.d are read in the order of their names; a later one wins, key by key.
+Files in conf.d are read in the order of their names; a later one wins, key by key.  Words of the
+command line add up instead, as lists do in systemd's drop-ins (systemd.syntax(7)): a file of ours
+or of a package must not take an administrator's words away.
+
+pydantic validates what people write.  It takes more memory than anything else in the daemon, which
+is idle all day: the daemon has a process of its own do it (`load_apart`), and nobody needs it where
+nothing is written.
 """
 
-import tomllib
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from liveupdated import paths
-from liveupdated.errors import InvalidArgument
+from liveupdated.errors import InvalidArgument, ServiceError
+
+_WORDS = {"unexpected_keyword_argument": "there is no such setting"}
+"""What pydantic says in the terms of Python."""
+
+_ADD_UP = ("cmdline_add", "cmdline_remove")
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Table:
+    # What is no field is a mistake.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - pydantic asks for a plain dict
 
 
+@dataclass(frozen=True)
 class Kernels(_Table):
     """`[kernels]`"""
 
-    folders: list[str] = ["/boot", "/efi", "/usr/lib/modules"]
+    folders: Sequence[str] = ("/boot", "/efi", "/usr/lib/modules")
     """Images are only ever loaded from below these."""
-    cmdline_add: list[str] = []
-    cmdline_remove: list[str] = []
+    cmdline_add: Sequence[str] = ()
+    cmdline_remove: Sequence[str] = ()
     """Names of parameters (`quiet`, `console`) or whole words (`console=ttyS0`)."""
 
 
+@dataclass(frozen=True)
 class Update(_Table):
     """`[update]`"""
 
-    accept_loss: list[str] = []
-    """Patterns of workload ids whose loss is agreed to in every update."""
-    max_blackout_s: float = Field(default=0, ge=0)
+    accept_loss: Sequence[str] = ("sessions:*/*",)
+    """Patterns of workload ids whose loss is agreed to in every update.  By default: of logins,
+    which end with any boot.  What runs in them is another matter (`sessions:NAME:UNIT`)."""
+    max_blackout_s: float = 0
     """0 is no limit."""
-    inhibit_delay_s: float = Field(default=30, ge=0)
+    inhibit_delay_s: float = 30
     """How long holders of a delay inhibitor may keep an update waiting."""
 
+    def __post_init__(self) -> None:
+        _require(self.max_blackout_s >= 0, "max_blackout_s cannot be below 0")
+        _require(self.inhibit_delay_s >= 0, "inhibit_delay_s cannot be below 0")
 
+
+@dataclass(frozen=True)
 class Health(_Table):
     """`[health]`"""
 
-    commands: list[list[str]] = []
+    commands: Sequence[Sequence[str]] = ()
     """Each must exit with 0 within `timeout_s` for the update to be confirmed."""
-    timeout_s: float = Field(default=120, gt=0)
+    timeout_s: float = 120
+
+    def __post_init__(self) -> None:
+        _require(self.timeout_s > 0, "timeout_s must be above 0")
 
 
+def _require(true: bool, otherwise: str) -> None:
+    if not true:
+        raise ValueError(otherwise)
+
+
+@dataclass(frozen=True)
 class Config(_Table):
     """All of it."""
 
@@ -56,17 +89,82 @@ class Config(_Table):
 
 def load_config() -> Config:
     """The settings in force.  Raises InvalidArgument naming the file and the key."""
+    written = list(_written())
+    if not written:
+        return Config()
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - see above
+
+    settings = TypeAdapter(Config)
     merged: dict[str, Any] = {}
+    for file, tables in written:
+        try:
+            settings.validate_python(tables)
+        except ValidationError as error:
+            wrong = [
+                f"{'.'.join(map(str, e['loc']))}: {_WORDS.get(e['type'], e['msg'])}"
+                for e in error.errors()
+            ]
+            raise _invalid(file, "; ".join(wrong)) from error
+        for name, table in tables.items():
+            before = merged.setdefault(name, {})
+            added = {key: _sum(before.get(key, []), table[key]) for key in _ADD_UP if key in table}
+            before.update(table | added)
+    return settings.validate_python(merged)
+
+
+def _sum(before: list[str], more: list[str]) -> list[str]:
+    """Both; an empty text empties what is before it."""
+    last = max((place for place, word in enumerate(more) if not word), default=None)
+    return [*before, *more] if last is None else more[last + 1 :]
+
+
+def load_apart() -> Config:
+    """The same, validated by a process of its own.  Raises ServiceError when that does not work."""
+    if not any(_written()):
+        return Config()
+    isolated = ["-I"] if sys.flags.isolated else []
+    command = [sys.executable, *isolated, "-m", __name__]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise ServiceError("the settings could not be validated", done.stderr.strip()) from error
+    if "refused" in answer:
+        raise InvalidArgument(*answer["refused"])
+    default = Config()
+    return Config(
+        **{name: dataclasses.replace(getattr(default, name), **answer[name]) for name in answer}
+    )
+
+
+def _written() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """What the files say, one after the other; those that say nothing are left out."""
     for file in [paths.CONFIG, *sorted(paths.CONFIG_DROPINS.glob("*.toml"))]:
+        if not file.exists():
+            continue
+        import tomllib  # noqa: PLC0415 - most hosts have no file
+
         try:
             tables = tomllib.loads(file.read_text())
-            Config.model_validate(tables)
-        except FileNotFoundError:
-            continue
-        except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
-            raise InvalidArgument(
-                f"{file} is not valid", str(error), "see liveupdated.toml(5)"
-            ) from error
-        for name, table in tables.items():
-            merged.setdefault(name, {}).update(table)
-    return Config.model_validate(merged)
+        except (OSError, ValueError) as error:  # the latter of TOML, or of UTF-8
+            raise _invalid(file, str(error)) from error
+        if tables:
+            yield file, tables
+
+
+def _invalid(file: Path, why: str) -> InvalidArgument:
+    return InvalidArgument(f"{file} is not valid", why, "see liveupdated.toml(5)")
+
+
+def main() -> int:
+    """The process of its own: prints the settings, or why they are refused."""
+    try:
+        answer = dataclasses.asdict(load_config())
+    except InvalidArgument as error:
+        answer = {"refused": [error.what, error.why, error.hint]}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,13 +14,15 @@ The recipe (criu(8), and what was measured between 6.12 and 7.3):
 Standard library only: the launcher reads this on the blackout's clock.
 """
 
+import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from liveupdated import timerfd
+from liveupdated import obstacles as look_for
 from liveupdated.errors import SaveFailed
 
 CRIU = "/usr/sbin/criu"
@@ -28,6 +30,9 @@ JOURNAL_STREAM = "/run/systemd/journal/stdout"
 DUMP_LIMIT_S = 300.0
 HOST_PID = 1
 """A process that is in the namespaces of the host."""
+
+WAY_OUT = "(way out: "
+"""In an obstacle that somebody can do something about."""
 
 KERNEL = "kernel:criu"
 """Among a workload's needs: a kernel that was built with what CRIU needs."""
@@ -45,17 +50,24 @@ COMMON = [
 KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
 CLOSE_TCP = ["--tcp-close"]
 
+SHELL_JOB = ["--shell-job"]
+"""For a tree whose root leads no session: it joins that of whoever restores it (criu(8))."""
+
+GONE = (FileNotFoundError, ProcessLookupError)
+"""What /proc answers about a process that has ended."""
 NAMELESS = ("/memfd:", "/dev/zero (deleted)")
 """Files of a mount of the kernel's own that nobody sees: CRIU takes their content along."""
 HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom"}
 FOREIGN_NAMESPACES = {
     "user": "PrivateUsers=no",
     "net": "PrivateNetwork=no",
-    "ipc": "PrivateIPC=no",
     "pid": "PrivatePIDs=no",
     "cgroup": "ProtectControlGroups=yes instead of private or strict",
 }
 """Namespaces that criu cannot take along from inside a unit, and the setting that avoids them."""
+
+SYSV_SHARED_MEMORY = "/SYSV"
+"""How the names of its segments begin among a process's mappings (ipc/shm.c, newseg())."""
 
 UNCARRIABLE_ANON = {
     "[io_uring]": "an io_uring",
@@ -111,11 +123,21 @@ def unix_peers() -> dict[int, tuple[int, str]]:
     return {inode: (peer, names.get(peer, "")) for inode, peer in peers.items()}
 
 
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those that are still there: while they run, a plan sees some end that it has just seen."""
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
 def descriptors(pid: int) -> dict[int, str]:
-    """The open descriptors of a process and what each refers to (proc_pid_fd(5))."""
+    """The open descriptors of a process and what each refers to (proc_pid_fd(5)); none of one that
+    has ended."""
     folder = Path(f"/proc/{pid}/fd")
     found: dict[int, str] = {}
-    for name in os.listdir(folder):
+    try:
+        names = os.listdir(folder)
+    except GONE:
+        return {}
+    for name in names:
         try:
             found[int(name)] = os.readlink(folder / name)
         except FileNotFoundError:
@@ -176,20 +198,29 @@ def externals(pids: list[int]) -> list[External]:
 
 def obstacles(main: int, pids: list[int]) -> list[str]:
     """Why CRIU could not carry these processes: sentences with the way out, none if it can."""
-    found = [*_tool_obstacles(), *_tree_obstacles(main, pids)]
+    found = [*_tool_obstacles(), *_tree_obstacles(main, pids), *_ipc_obstacles(main, pids)]
     found += [
-        f"it runs in a {name} namespace of its own (way out: {setting})"
+        f"it runs in a {name} namespace of its own "
+        f"(way out: {setting} in its service; else, start it without one)"
         for name, setting in FOREIGN_NAMESPACES.items()
         if namespace(main, name) != namespace(HOST_PID, name)
     ]
     peers = unix_peers()
+    open_files = {pid: descriptors(pid) for pid in pids}
     own = {inode for pid in pids for inode in sockets(pid).values()}
+    terminals = look_for.own_terminals(open_files)
+    for pid, targets in open_files.items():
+        found += [
+            f"process {pid} has {what} open as descriptor {fd}"
+            for fd, target in targets.items()
+            if target not in terminals
+            for what in _uncarriable(target, peers, own)
+        ]
+    journal = {inode for inode, (_, name) in peers.items() if name == JOURNAL_STREAM}
+    found += look_for.elsewhere_too(open_files, {f"socket:[{inode}]" for inode in journal})
     for pid in pids:
-        for fd, target in descriptors(pid).items():
-            found += [
-                f"process {pid} has {what} open as descriptor {fd}"
-                for what in _uncarriable(target, peers, own)
-            ]
+        of_process = look_for.of_process(pid, main, open_files[pid])
+        found += of_process if alive([pid]) else []
     return list(dict.fromkeys(found))
 
 
@@ -209,14 +240,37 @@ def _tree_obstacles(main: int, pids: list[int]) -> list[str]:
     found = []
     for pid in pids:
         ancestor = pid
-        while ancestor not in (main, 0, 1):
-            ancestor = parent(ancestor)
-        if ancestor != main:
+        with contextlib.suppress(*GONE):
+            while ancestor not in (main, 0, 1):
+                ancestor = parent(ancestor)
+        if ancestor in (0, 1) and alive([pid]):
             found.append(f"process {pid} is no descendant of its main process {main}")
     own_root, root = os.stat(f"/proc/{main}/root"), os.stat("/")
     if (own_root.st_dev, own_root.st_ino) != (root.st_dev, root.st_ino):
         found.append("it has a root folder of its own (RootDirectory=, RootImage=, chroot)")
     return found
+
+
+def _ipc_obstacles(main: int, pids: list[int]) -> list[str]:
+    """System V shared memory (sysvipc(7)) is carried with its IPC namespace, or not at all."""
+    if namespace(main, "ipc") != namespace(HOST_PID, "ipc"):
+        return []
+    return [
+        f"process {pid} has System V shared memory, which is the host's (way out: PrivateIPC=yes "
+        "in its service; else POSIX shared memory)"
+        for pid in pids
+        if any(path.startswith(SYSV_SHARED_MEMORY) for path in mapped(pid))
+    ][:1]
+
+
+def mapped(pid: int) -> set[str]:
+    """The files that a process has mapped (proc_pid_maps(5)); none of one that has ended."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except GONE:
+        return set()
+    lines = (line.split(maxsplit=5) for line in maps.splitlines())
+    return {words[5] for words in lines if len(words) == 6 and words[5].startswith("/")}
 
 
 def _uncarriable(target: str, peers: dict[int, tuple[int, str]], own: set[int]) -> list[str]:
@@ -231,11 +285,25 @@ def _uncarriable(target: str, peers: dict[int, tuple[int, str]], own: set[int]) 
         return [what] if what else []
     if target.startswith("/dev/") and not target.startswith("/dev/shm/"):  # noqa: S108
         name = target.removeprefix("/dev/")
-        return [] if name in HARMLESS_DEVICES else [f"the device {target}"]
+        return [] if name in HARMLESS_DEVICES else [look_for.device(target)]
     return []
 
 
-def dump(main: int, cgroup: Path, images: Path, outside: list[External], *, keep_tcp: bool) -> None:
+def leads_session(pid: int) -> bool:
+    """Whether the process is a session leader (setsid(2), proc_pid_stat(5), field 6)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[3]) == pid
+
+
+def dump(
+    main: int,
+    cgroup: Path,
+    images: Path,
+    outside: list[External],
+    *,
+    keep_tcp: bool,
+    shell_job: bool = False,
+) -> None:
     """Dump the tree of `main`, whose cgroup is frozen, into `images`; it stays frozen.
 
     With `keep_tcp` its TCP connections go into the images, else they will be closed.
@@ -249,6 +317,7 @@ def dump(main: int, cgroup: Path, images: Path, outside: list[External], *, keep
     cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     command += [f"/proc/self/fd/{criu_fd}", "dump", f"--tree={main}", *COMMON]
     command += KEEP_TCP if keep_tcp else CLOSE_TCP
+    command += SHELL_JOB if shell_job else []
     command += [f"--images-dir=/proc/self/fd/{images_fd}", "--log-file=dump.log"]
     command += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
     for external in outside:
@@ -270,6 +339,8 @@ def dump(main: int, cgroup: Path, images: Path, outside: list[External], *, keep
     if done.returncode != 0:
         reason = first_error(images / "dump.log") or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
+    from liveupdated import timerfd  # noqa: PLC0415 - the launcher only restores
+
     timerfd.mend(images / timerfd.FILES)
 
 
@@ -283,12 +354,32 @@ def first_error(log: Path) -> str:
     return found[1] if found else ""
 
 
+def restore_error(log: Path) -> str:
+    """The first error of a restore, with who has the pid where one was taken."""
+    error = first_error(log)
+    taken = re.match(r"Can't fork for (\d+): File exists", error)
+    if not taken:
+        return error
+    try:
+        holder = Path(f"/proc/{taken[1]}/comm").read_text().strip()
+    except OSError:
+        holder = "a process that has ended since"
+    return f"its pid {taken[1]} was taken by {holder}"
+
+
 def restore_command(
-    images: Path, work: Path, outside: list[External], fds: dict[str, int], *, keep_tcp: bool
+    images: Path,
+    work: Path,
+    outside: list[External],
+    fds: dict[str, int],
+    *,
+    keep_tcp: bool,
+    shell_job: bool = False,
 ) -> list[str]:
     """The command that brings the processes back, detached; `fds` by `External.inherit`."""
     command = [CRIU, "restore", *COMMON, "--restore-detached"]
     command += KEEP_TCP if keep_tcp else CLOSE_TCP
+    command += SHELL_JOB if shell_job else []
     command += [f"--images-dir={images}", f"--work-dir={work}", "--log-file=restore.log"]
     command += [f"--pidfile={work / 'pid'}"]
     for external in outside:

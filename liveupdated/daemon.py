@@ -81,12 +81,12 @@ class Daemon:
 
 async def run() -> int:
     """The daemon's life.  Returns its exit status."""
-    # pydantic, for one: not for whoever only imports this module.
-    from liveupdated.config import load_config  # noqa: PLC0415
+    # Not for whoever only imports this module.
+    from liveupdated.config import load_apart  # noqa: PLC0415
     from liveupdated.update.coordinator import Coordinator  # noqa: PLC0415
 
     bus = await Bus.connect()
-    daemon = Daemon(bus, Coordinator(bus, load_config()))
+    daemon = Daemon(bus, Coordinator(bus, load_apart()))
     return await live(daemon, bus)
 
 

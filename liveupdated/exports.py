@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from liveupdated import contract
+from liveupdated import contract, interfaces
 from liveupdated.contract import StandardError, Variant, snake
 from liveupdated.session import machine_id
 
@@ -127,7 +127,7 @@ class Exports(ABC):
         nothing, the value, or a tuple where the XML has several; a property ``StagedKernel`` its
         attribute ``staged_kernel``.  Raises TypeError when one is missing.
         """
-        described = contract.interface(interface)
+        described = interfaces.interface(interface)
         for member in (*described.methods, *described.properties):
             # The class is asked first, because asking a property runs it.
             if not hasattr(type(implementation), snake(member)):
@@ -149,13 +149,13 @@ class Exports(ABC):
         implementation = self.objects[path][interface]
         return {
             name: Variant(p.signature, getattr(implementation, snake(name)))
-            for name, p in contract.interface(interface).properties.items()
+            for name, p in interfaces.interface(interface).properties.items()
             if big or p.emits != "invalidates"
         }
 
     def properties_changed(self, path: str, interface: str, names: Iterable[str]) -> None:
         """Tell everybody the new values of `names`."""
-        described = contract.interface(interface).properties
+        described = interfaces.interface(interface).properties
         implementation = self.objects[path][interface]
         values, invalidated = {}, []
         for name in names:
@@ -169,7 +169,7 @@ class Exports(ABC):
 
     def emit(self, path: str, interface: str, signal: str, *args: Any) -> None:
         """Send a signal of the contract."""
-        signature = contract.interface(interface).signals[signal].gives
+        signature = interfaces.interface(interface).signals[signal].gives
         self.send_signal(path, interface, signal, signature, list(args))
 
     async def dispatch(self, call: Call, signature: str, args: list[Any]) -> tuple[str, list[Any]]:
@@ -188,14 +188,14 @@ class Exports(ABC):
             return "", []
         return method.gives, list(result) if isinstance(result, tuple) else [result]
 
-    def _find(self, call: Call) -> tuple[str, contract.Method]:
+    def _find(self, call: Call) -> tuple[str, interfaces.Method]:
         offered = self.objects.get(call.path)
         if offered is None:
             raise _unknown_object(call.path)
         if call.interface and call.interface not in offered:
             raise StandardError("UnknownInterface", f"{call.path} has no {call.interface}")
         for name in [call.interface] if call.interface else offered:
-            method = contract.interface(name).methods.get(call.member)
+            method = interfaces.interface(name).methods.get(call.member)
             if method:
                 return name, method
         raise StandardError("UnknownMethod", f"{call.path} has no method {call.member}")
@@ -231,7 +231,7 @@ class Exports(ABC):
             "<node>\n",
             _COMMON_XML,
             _MANAGER_XML if path == contract.ROOT else "",
-            *(contract.interface(name).xml for name in self.objects.get(path, {})),
+            *(interfaces.interface(name).xml for name in self.objects.get(path, {})),
             *(f'  <node name="{child}"/>\n' for child in children),
             "</node>\n",
         ]
@@ -250,7 +250,7 @@ class Exports(ABC):
 
     def _get(self, path: str, interface: str, name: str) -> Variant:
         for candidate in self._meant(path, interface):
-            described = contract.interface(candidate).properties.get(name)
+            described = interfaces.interface(candidate).properties.get(name)
             if described:
                 value = getattr(self.objects[path][candidate], snake(name))
                 return Variant(described.signature, value)
@@ -266,17 +266,17 @@ class Exports(ABC):
         if path != contract.ROOT:
             raise StandardError("UnknownInterface", f"the object manager is {contract.ROOT}")
         return {
-            path: {name: self.properties(path, name) for name in interfaces}
-            for path, interfaces in self.objects.items()
+            path: {name: self.properties(path, name) for name in own}
+            for path, own in self.objects.items()
             if path != contract.ROOT
         }
 
 
-def _standard_method(call: Call) -> contract.Method | None:
+def _standard_method(call: Call) -> interfaces.Method | None:
     """The method of a standard interface that is called; None when it is one of ours."""
     name, takes, gives = _METHODS.get(call.member, ("", "", ""))
     if name and call.interface in ("", _PREFIX + name):
-        return contract.Method(call.member, takes, gives, {})
+        return interfaces.Method(call.member, takes, gives, {})
     if call.interface.startswith(_PREFIX):
         raise StandardError("UnknownMethod", f"{call.interface} has no method {call.member}")
     return None

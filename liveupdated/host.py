@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kinds of workloads look at when they search the host: read once for all of them."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from liveupdated import bootset, systemd
-from liveupdated.rules import R, Rule, deciding
+
+if TYPE_CHECKING:
+    from liveupdated.rules import R, Rule
 
 UNIT_PROPERTIES = (
     # identity
@@ -28,11 +32,29 @@ UNIT_PROPERTIES = (
 class Host:
     """One look at the host."""
 
-    rules: list[Rule]
+    rules: "list[Rule]"
+    spoken_for: set[str] = field(default_factory=set)
+    """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
+    names, and `units`, which comes after all that do, leaves these out."""
+    not_carried: dict[str, str] = field(default_factory=dict)
+    """Units that were to be carried if possible, and why that is not: `units` has them then."""
+    candidates: dict[str, str] = field(default_factory=dict)
+    """Units that nobody has declared and that would be worth carrying, and why."""
+    spoken_for_pids: set[int] = field(default_factory=set)
+    """The same for processes: whoever speaks for one adds it, and leaves out what is here."""
 
-    def rule(self, kind: type[R], name: str) -> R | None:
+    def rule(self, kind: "type[R]", name: str) -> "R | None":
         """The rule of that kind that decides about `name`."""
+        # Rules need pydantic, which users' agents have no time for.
+        from liveupdated.rules import deciding  # noqa: PLC0415
+
         return deciding(self.rules, kind, name)
+
+    def any_rule(self, names: Collection[str]) -> "Rule | None":
+        """The rule of any kind that decides about what has these names."""
+        from liveupdated.rules import deciding_any  # noqa: PLC0415
+
+        return deciding_any(self.rules, names)
 
     @cached_property
     def units(self) -> dict[str, systemd.Properties]:

@@ -14,8 +14,9 @@ from liveupdated.errors import RestoreFailed
 from liveupdated.session import Json, write_durably
 
 FILE = "launch.json"
-TURN_LIMIT_S = 150.0
-"""How long a launcher waits for what its workload needs."""
+TURN_LIMIT_S = 600.0
+"""How long a launcher waits for what its workload needs: the restore worker, which sees what comes
+back and what does not, ends it."""
 POLL_S = 0.02
 
 

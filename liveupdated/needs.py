@@ -5,7 +5,7 @@ What nobody in the session provides comes with the boot, so all that may matter 
 library only.
 """
 
-import ipaddress
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,16 +30,20 @@ def of_unit(name: str) -> list[str]:
 
 def _mounts(pid: int) -> set[str]:
     """Mount points, but the root's, of what it has open or mapped, and of where it is."""
-    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except criu.GONE:
+        return set()
     places = {line.split()[4] for line in lines} - {"/"}  # proc_pid_mountinfo(5), field 5
     return {place for path in _paths(pid) if (place := _longest(path, places))}
 
 
 def _paths(pid: int) -> set[str]:
-    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    found = {words[5] for line in maps if len(words := line.split(maxsplit=5)) == 6}
-    found |= {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
-    return {path for path in found | set(criu.descriptors(pid).values()) if path.startswith("/")}
+    links = set()
+    with contextlib.suppress(*criu.GONE):
+        links = {os.readlink(f"/proc/{pid}/{link}") for link in ("cwd", "exe")}
+    found = links | criu.mapped(pid) | set(criu.descriptors(pid).values())
+    return {path for path in found if path.startswith("/")}
 
 
 def _longest(path: str, places: Iterable[str]) -> str:
@@ -50,5 +54,7 @@ def _longest(path: str, places: Iterable[str]) -> str:
 
 def _is_of_a_link(address: str) -> bool:
     """Not one that is there with the kernel, as loopback's are."""
+    import ipaddress  # noqa: PLC0415 - for the plan alone
+
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_loopback or parsed.is_unspecified)

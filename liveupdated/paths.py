@@ -12,9 +12,13 @@ ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
 
 STATE = ROOT / "var/lib/liveupdated"
 BLOCKED_KERNELS = STATE / "blocked.json"
+LOADER_CMDLINE = STATE / "loader-cmdline.json"
+"""The boot loader's words behind the command line of a jump; see kernels/cmdline.py."""
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
+ADVISED = CONFIG_DROPINS / "90-advise.toml"
+"""The words that applied advice adds and removes; see advice/dropin.py."""
 RULE_FOLDERS = tuple(ROOT / top / "liveupdated/workloads.d" for top in ("usr/lib", "etc", "run"))
 
 STAGE_REQUEST = RUNTIME / "stage-request.json"
@@ -28,8 +32,13 @@ RESTORING = RUNTIME / "restoring"
 """One folder a carried unit while its restore is under way; see update/restore.py."""
 WAITING = RUNTIME / "waiting"
 """One empty file a workload while what it needs is not back; see instructions.py."""
+TERMINALS = RUNTIME / "terminals"
+"""Locked by the launcher that restores processes with terminals; see update/launch.py."""
 BASELINE = RUNTIME / "baseline.json"
 """The host state that this boot has set; see hoststate/baseline.py."""
+REOPEN = ROOT / "run/liveupdated-reopen"
+"""Desktop applications that wait for their users; see users/reopen.py.  Not in RUNTIME, which is
+root's alone."""
 PUT_BACK = RUNTIME / "put-back"
 """What of the host state a restore has put back in this boot, a file a category."""
 

@@ -13,9 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -123,8 +121,16 @@ class Workload:
     """What `find` learned and `save` needs; the kind's own business."""
     saved: dict[str, Json] | None = None
     """What `save` left for `restore`; None while not saved."""
+    optional: bool = False
+    """To be carried only where that is possible: it restarts, rather than blocks."""
+    candidate: str = ""
+    """Why it would be worth carrying, where nobody has said that it should be."""
     outcome: Outcome | None = None
     outcome_reason: str = ""
+    starts_afresh: bool = True
+    """Whether, its memory lost, it can be started again: else agreeing to that loses it."""
+    declaration: dict[str, str] = field(default_factory=dict)
+    """What a rule says that names it, where that is more than its name."""
 
 
 @dataclass
@@ -217,7 +223,7 @@ def this_boot() -> Boot:
 def new_session(road: str) -> Session:
     """A session of this machine and boot that has done nothing yet; not stored."""
     return Session(
-        id=uuid.uuid4().hex,
+        id=os.urandom(16).hex(),
         state=State.PLANNED,
         road=road,
         machine_id=machine_id(),
@@ -280,6 +286,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete it, as far as that can be done; mostly it is not there."""
+    if folder.exists():
+        import shutil  # noqa: PLC0415 - with all its compressors: not for a restore
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 KEPT_SESSIONS = 100
@@ -350,7 +364,7 @@ class Store:
         )
         old = [session_id for session_id in self.ids()[KEPT_SESSIONS:] if session_id != current]
         for session_id in old:
-            shutil.rmtree(self.folder(session_id), ignore_errors=True)
+            remove_tree(self.folder(session_id))
         return old
 
     def all(self) -> Iterator[Session]:
@@ -387,4 +401,4 @@ class Store:
         sync_folder(self.root)
         for entry in os.scandir(self.folder(session.id)):
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(Path(entry.path))

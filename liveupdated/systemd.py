@@ -14,9 +14,14 @@ from pathlib import Path
 from liveupdated.errors import ServiceError
 
 TIMEOUT_S = 120.0
+MANAGER: tuple[str, ...] = ("--system",)
+"""Which manager is talked to: the system's, but in a process that works for a user's
+(`liveupdated.users.agent`)."""
 RUN = Path("/run")
 RUNTIME_UNITS = "systemd/system"
 """Below RUN: unit files of this boot (systemd.unit(5))."""
+BUS_SOCKET = "dbus/system_bus_socket"
+"""Below RUN, too."""
 
 Properties = dict[str, str]
 """What `systemctl show` prints of one unit."""
@@ -24,7 +29,7 @@ Properties = dict[str, str]
 
 def systemctl(*words: str, timeout_s: float = TIMEOUT_S) -> str:
     """Run systemctl and return what it printed.  Raises ServiceError with its own words."""
-    command = ["systemctl", "--no-pager", "--no-ask-password", *words]
+    command = ["systemctl", *MANAGER, "--no-pager", "--no-ask-password", *words]
     try:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=timeout_s
@@ -44,10 +49,10 @@ def show(units: Sequence[str], properties: Iterable[str]) -> dict[str, Propertie
     """The named properties of the units (or patterns), by unit name.  `*` is every loaded unit."""
     wanted = ",".join(["Id", *properties])
     shown = systemctl("show", "--all", f"--property={wanted}", "--", *units)
-    return {unit["Id"]: unit for unit in _blocks(shown) if unit.get("Id")}
+    return {unit["Id"]: unit for unit in blocks(shown) if unit.get("Id")}
 
 
-def _blocks(shown: str) -> Iterator[Properties]:
+def blocks(shown: str) -> Iterator[Properties]:
     for block in shown.split("\n\n"):
         unit: Properties = {}
         for line in block.splitlines():
@@ -66,7 +71,7 @@ def show_one(unit: str, *properties: str) -> Properties:
 
 def manager(*properties: str) -> Properties:
     """Properties of the manager itself (org.freedesktop.systemd1(5), Manager Object)."""
-    return next(_blocks(systemctl("show", f"--property={','.join(properties)}")), {})
+    return next(blocks(systemctl("show", f"--property={','.join(properties)}")), {})
 
 
 def reload() -> None:
@@ -79,6 +84,12 @@ def start(*units: str, wait: bool = True) -> None:
 
 def stop(*units: str) -> None:
     systemctl("stop", "--", *units)
+
+
+def forget_failure(unit: str) -> None:
+    """Of a unit that was for once, and whose failure is told elsewhere."""
+    with contextlib.suppress(ServiceError):
+        systemctl("reset-failed", "--", unit)
 
 
 def write_files(files: Mapping[str, str]) -> None:

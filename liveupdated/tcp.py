@@ -11,10 +11,8 @@ The filter is an nftables table a workload, whose elements time out by themselve
 left to take it away, the ports are not closed for ever.  Standard library only.
 """
 
-import ctypes
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -29,6 +27,7 @@ PREFIX = "liveupdated_"
 """How the names of our nftables tables begin."""
 HOLD_LIMIT = "30m"
 """A hold outlives every step's limit, and still ends."""
+NFT_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 NFT_LIMIT_S = 60.0
 ADDRESS_LIMIT_S = 60.0
 """How long a restore waits for the addresses of its connections."""
@@ -64,13 +63,19 @@ class Sockets:
     def __bool__(self) -> bool:
         return bool(self.connections or self.listeners)
 
+    @property
+    def clients(self) -> int:
+        """How many connections others have made to it."""
+        ports = {listener.port for listener in self.listeners}
+        return sum(local.port in ports for local, _ in self.connections)
+
 
 NONE = Sockets((), ())
 
 
 def available() -> bool:
     """Whether this host has nft(8), without which no connection can be carried."""
-    return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+    return any(os.access(f"{folder}/nft", os.X_OK) for folder in NFT_FOLDERS)
 
 
 def sockets(pid: int, inodes: Iterable[int]) -> Sockets:
@@ -164,7 +169,7 @@ def ruleset(name: str, found: Sockets) -> str:
     new = "tcp flags & (fin | syn | rst | ack) == syn"
     lines += [
         # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
-        "chain input { type filter hook input priority -300; policy accept;",
+        "chain input { type filter hook prerouting priority -300; policy accept;",
         "ip daddr . tcp dport . ip saddr . tcp sport @connections4 drop",
         "ip6 daddr . tcp dport . ip6 saddr . tcp sport @connections6 drop",
         f"{new} ip daddr . tcp dport @listeners4 drop",
@@ -223,6 +228,8 @@ def _listens(sock: socket.socket) -> bool:
 
 def _syscall(number: int, *arguments: int) -> int:
     """A system call that Python has no function for.  Raises OSError."""
+    import ctypes  # noqa: PLC0415 - for the save alone
+
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
     if result < 0:

@@ -42,16 +42,22 @@ class Field:
     end: int
 
 
-def mend(image: Path) -> None:
-    """Set those timers going in `files.img`.  Raises SaveFailed for what is no such image."""
+def mend(image: Path, start: int = 0, size: int | None = None) -> int:
+    """Set those timers going, in `files.img`, or in that part of an archive; how many there were.
+
+    Raises SaveFailed for what is no such image.
+    """
     with image.open("r+b") as file:
+        file.seek(start)
+        data = file.read(size)
         try:
-            found = list(_stopped(file.read()))
+            found = list(_stopped(data))
         except (ValueError, KeyError) as error:
             raise SaveFailed("the checkpoint's timers cannot be read", str(error)) from error
         for offset in found:
-            file.seek(offset)
+            file.seek(start + offset)
             file.write(b"\x01")
+    return len(found)
 
 
 def _stopped(data: bytes) -> Iterator[int]:

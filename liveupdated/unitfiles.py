@@ -28,9 +28,14 @@ TRANSIENT_DROPIN = "00-liveupdated.conf"
 REMAINING_DROPIN = "zzzz-liveupdated-remaining.conf"
 """Written at each restore; never taken along."""
 TRANSIENT = "systemd/transient"
-FOLDERS = (f"{systemd.RUNTIME_UNITS}/", f"{TRANSIENT}/", "systemd/system.control/")
-"""Below /run: where unit files of this boot are (systemd.unit(5))."""
-BUS_SOCKET = "dbus/system_bus_socket"
+FOLDERS = (
+    f"{TRANSIENT}/",
+    "systemd/system/",
+    "systemd/system.control/",
+    "systemd/user/",
+    "systemd/user.control/",
+)
+"""Below /run, or a user's part of it: where unit files of this boot are (systemd.unit(5))."""
 BUS_LIMIT_S = 150.0
 
 _one_at_a_time = threading.Lock()
@@ -112,7 +117,7 @@ def put(files: Mapping[str, str]) -> None:
 def start(name: str, files: Mapping[str, str]) -> None:
     """Put the files back and enqueue the unit's start.  Raises ServiceError.
 
-    Transient units among `files` come back as such; that takes the system bus and so waits for it.
+    Transient units among `files` come back as such; that takes the bus and so waits for it.
     """
     put(files)
     if transient := _transient_units(files):
@@ -145,11 +150,11 @@ def _start_transient(name: str, companions: Iterable[str]) -> None:
     others = [word for other in companions for word in (other, "0")]
     end = time.monotonic() + BUS_LIMIT_S
     # systemctl talks to systemd directly, busctl needs the bus.
-    while not (systemd.RUN / BUS_SOCKET).exists():
+    while not (systemd.RUN / systemd.BUS_SOCKET).exists():
         if time.monotonic() > end:
-            raise ServiceError(f"{name} could not be started", "the system bus does not come up")
+            raise ServiceError(f"{name} could not be started", "the bus does not come up")
         time.sleep(0.1)
-    command = ["busctl", "--quiet", f"--timeout={BUS_LIMIT_S:.0f}s", "call"]
+    command = ["busctl", *systemd.MANAGER, "--quiet", f"--timeout={BUS_LIMIT_S:.0f}s", "call"]
     command += ["org.freedesktop.systemd1", "/org/freedesktop/systemd1"]
     command += ["org.freedesktop.systemd1.Manager", "StartTransientUnit", signature]
     command += [name, "fail", "0", str(len(others) // 2), *others]

@@ -9,20 +9,22 @@ then is back.
 Standard library only: the restore worker reads this on the blackout's clock.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from liveupdated import paths, systemd, unitfiles
 from liveupdated.errors import ServiceError
-from liveupdated.session import Outcome
+from liveupdated.instructions import TURN_LIMIT_S
+from liveupdated.session import Outcome, remove_tree
 
 # systemd reads drop-ins in the order of their names, whatever their folder: ours must be the last,
 # after the override.conf of `systemctl edit`.
 HOLD_DROPIN = "zzzz-liveupdated-hold.conf"
 DROPIN = "zzzz-liveupdated-restore.conf"
-START_LIMIT_S = 180
+FRESH_LIMIT_S = 180
+START_LIMIT_S = int(TURN_LIMIT_S) + 180
+"""For a start that is a restore: first it waits for its turn."""
 RUNNING_LIMIT_S = 400.0
 STARTS = 3
 """How often a unit that fails is started: what it needs may come up meanwhile."""
@@ -39,6 +41,9 @@ RestartSec=10s
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""
 
+Fresh = Callable[[str], bool]
+"""Whether what the unit of that name brings back was started afresh."""
+
 
 def folder(name: str) -> Path:
     """Where the restore of this unit tells how it goes."""
@@ -47,7 +52,7 @@ def folder(name: str) -> Path:
 
 def prepare(name: str) -> None:
     """Make that folder, empty."""
-    shutil.rmtree(folder(name), ignore_errors=True)
+    remove_tree(folder(name))
     folder(name).mkdir(mode=0o700, parents=True)
 
 
@@ -56,16 +61,19 @@ def tried(name: str) -> bool:
     return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
 
 
-def watch(name: str, why: Why) -> tuple[Outcome, str]:
-    """Wait until systemd has started the unit as it was, or afresh after a failure; and why."""
+def watch(name: str, why: Why, fresh: Fresh | None = None) -> tuple[Outcome, str]:
+    """Wait until systemd has started the unit as it was, or afresh after a failure; and why.
+
+    `fresh` is asked after a failure, where it is not the unit itself that starts afresh.
+    """
     if _wait(name):
         return Outcome.CARRIED, read_text(folder(name) / "note")
     cause = _cause(name, why)
     (folder(name) / "failed").touch()  # where it was the limit that ended the wait
     systemd.reload()  # the generator leaves out what failed: the definition is the unit's own
-    fresh = wait_active(name)
+    came = (fresh or wait_active)(name)
     reason = f"its checkpoint could not be restored ({cause}); "
-    if fresh:
+    if came:
         return Outcome.RESTARTED, reason + "started afresh, its memory is lost"
     return Outcome.FAILED, reason + "and it did not start afresh either"
 
@@ -121,7 +129,7 @@ def afresh(
 
 def wait_active(name: str) -> bool:
     """Wait until the unit runs, and start it when it stands still; whether it does."""
-    end = time.monotonic() + START_LIMIT_S
+    end = time.monotonic() + FRESH_LIMIT_S
     starts = 0
     while time.monotonic() < end:
         unit = systemd.show_one(name, "ActiveState", "SubState")

@@ -48,6 +48,9 @@ class PlanInfo(Protocol):
 
     @property
     def workloads(self) -> Sequence[Workload]: ...
+    @property
+    def candidates(self) -> Sequence[tuple[str, str]]:
+        """Names of services that would be worth carrying, each with the reason."""
 
 
 class Backend(Protocol):
@@ -138,10 +141,12 @@ class Backend(Protocol):
     # The daemon's own.
 
     async def start(self) -> None:
-        """Called once, with the bus connected, before the name is taken."""
+        """Called once, with the bus connected, before the name is taken.  The kernels and sessions
+        are asked for next."""
 
     async def reload(self) -> None:
-        """SIGHUP: read the configuration again.  Raises and keeps the old one when it is bad."""
+        """SIGHUP: read the configuration again.  Raises and keeps the old one when it is bad.  The
+        kernels and sessions are asked for next."""
 
     async def stop(self) -> None:
         """The daemon ends; jobs were cancelled before."""

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """org.liveupdate1.Manager"""
 
-import importlib.metadata
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from liveupdated import contract
+from liveupdated import __version__, contract
 from liveupdated.api.backend import Backend
 from liveupdated.api.objects import Objects
 from liveupdated.api.options import read_options
@@ -27,7 +26,7 @@ class Manager:
         self._bus = bus
         self._backend = backend
         self._objects = objects
-        self.version = importlib.metadata.version("liveupdated")
+        self.version = __version__
 
     # --- jobs ---
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from liveupdated import contract
+from liveupdated import contract, interfaces
 from liveupdated.api.backend import Backend
 from liveupdated.api.job import JobObject
 from liveupdated.api.kernel import KernelObject
@@ -70,7 +70,7 @@ class Objects(Listener):
         if isinstance(known, SessionObject):
             known.update(session)
             # All of them: it may be the object we have, altered in place.
-            described = contract.interface(contract.SESSION).properties.values()
+            described = interfaces.interface(contract.SESSION).properties.values()
             names = [p.name for p in described if p.emits != "const"]
             self._bus.properties_changed(path, contract.SESSION, names)
         else:
@@ -157,7 +157,7 @@ class Objects(Listener):
     def _replace(self, path: str, interface: str, known: object, offered: object) -> None:
         changed = [
             p
-            for p in contract.interface(interface).properties.values()
+            for p in interfaces.interface(interface).properties.values()
             if p.emits != "invalidates"
             and getattr(known, contract.snake(p.name)) != getattr(offered, contract.snake(p.name))
         ]

@@ -42,4 +42,5 @@ def plan_summary(plan: PlanInfo) -> Row:
         "bytes": Variant("t", plan.bytes),
         "free-bytes": Variant("t", plan.free_bytes),
         "blockers": Variant("as", list(plan.blockers)),
+        "candidates": Variant("a(ss)", [list(candidate) for candidate in plan.candidates]),
     }

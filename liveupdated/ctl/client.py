@@ -2,17 +2,18 @@
 """The daemon as liveupdatectl sees it: calls go out, shapes come back."""
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from liveupdated import contract
 from liveupdated.bus import Bus, RemoteError
 from liveupdated.contract import Variant
-from liveupdated.ctl import shapes
+from liveupdated.ctl import shapes, shaping
+from liveupdated.ctl.shaping import Properties
 from liveupdated.errors import Disconnected, InvalidArgument, NotAuthorized, NotFound, ServiceError
 
 T = TypeVar("T")
-Properties = dict[str, Any]
 Options = dict[str, Variant]
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -50,25 +51,10 @@ class Client:
 
     async def status(self) -> shapes.Status:
         manager = await self.properties(contract.ROOT, contract.MANAGER)
-        last = manager["LastSession"]
-        return shapes.Status(
-            version=manager["Version"],
-            state=manager["State"],
-            running_kernel=manager["RunningKernel"],
-            staged_kernel=manager["StagedKernel"],
-            rung=manager["Rung"],
-            reboot_required=manager["RebootRequired"],
-            next_update_us=manager["NextUpdate"],
-            inhibitors=[
-                shapes.Inhibitor(who=who, why=why, mode=mode, uid=uid, pid=pid)
-                for who, why, mode, uid, pid in manager["Inhibitors"]
-            ],
-            last_session=(
-                None
-                if last == contract.NO_OBJECT
-                else _session(await self.properties(last, contract.SESSION))
-            ),
-        )
+        path = manager["LastSession"]
+        none = path == contract.NO_OBJECT
+        last = None if none else await self.properties(path, contract.SESSION)
+        return shaping.status(manager, last)
 
     async def kernels(self) -> list[shapes.Kernel]:
         [found] = await self.call("ListKernels")
@@ -101,52 +87,30 @@ class Client:
             bytes=summary["bytes"],
             free_bytes=summary["free-bytes"],
             blockers=summary["blockers"],
+            candidates=[
+                shapes.Candidate(
+                    name=name, why=why, command=f"liveupdatectl carry {shlex.quote(name)}"
+                )
+                for name, why in summary["candidates"]
+            ],
             workloads=[_plan_row(row) for row in rows],
         )
 
     async def sessions(self) -> list[shapes.Session]:
         [found] = await self.call("ListSessions")
-        return [_session(properties) for _, properties in found]
+        return [shaping.session(properties) for _, properties in found]
 
     async def session(self, wanted: str) -> shapes.SessionDetail:
         """By id, the beginning of one, or `last`."""
-        properties = await self._session(wanted)
-        return shapes.SessionDetail(
-            **_session(properties),
-            workloads=[_session_workload(row) for row in properties["Workloads"]],
-        )
+        return _session_detail(await self._session(wanted))
 
     async def timeline(self, wanted: str) -> shapes.Timeline:
+        return _timeline(await self._session(wanted))
+
+    async def record(self, wanted: str) -> tuple[shapes.SessionDetail, shapes.Timeline]:
+        """All that there is about one session, in one answer, so that its halves fit."""
         properties = await self._session(wanted)
-        phases = [
-            shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
-            for name, start, duration, workload in properties["Phases"]
-        ]
-        top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
-        return shapes.Timeline(
-            session=properties["Id"],
-            start_us=top[0]["start_us"] if top else 0,
-            duration_us=sum(phase["duration_us"] for phase in top),
-            blackout_us=properties["Blackout"],
-            predicted_blackout_us=properties["PredictedBlackout"],
-            phases=phases,
-            marks=[
-                shapes.Mark(
-                    name=name,
-                    realtime_us=realtime,
-                    boottime_us=boottime,
-                    boot_id=boot_id,
-                    workload=workload,
-                )
-                for name, realtime, boottime, boot_id, workload in properties["Marks"]
-            ],
-            clock_steps=[
-                shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
-                for boot_id, after, before, step in properties["ClockSteps"]
-            ],
-            uncertainty_us=properties["Uncertainty"],
-            notes=properties["TimelineNotes"],
-        )
+        return _session_detail(properties), _timeline(properties)
 
     async def _session(self, wanted: str) -> Properties:
         [found] = await self.call("ListSessions")
@@ -238,19 +202,40 @@ def _session_workload(row: Properties) -> shapes.SessionWorkload:
     )
 
 
-def _session(p: Properties) -> shapes.Session:
-    return shapes.Session(
-        id=p["Id"],
-        state=p["State"],
-        road=p["Road"],
-        rung=p["Rung"],
-        origin_kernel=p["OriginKernel"],
-        target_kernel=p["TargetKernel"],
-        arrival_kernel=p["ArrivalKernel"],
-        created_us=p["Created"],
-        reason=p["Reason"],
-        notes=p["Notes"],
-        predicted_blackout_us=p["PredictedBlackout"],
-        blackout_us=p["Blackout"],
-        outcomes=p["Outcomes"],
+def _session_detail(p: Properties) -> shapes.SessionDetail:
+    return shapes.SessionDetail(
+        **shaping.session(p),
+        workloads=[_session_workload(row) for row in p["Workloads"]],
+    )
+
+
+def _timeline(properties: Properties) -> shapes.Timeline:
+    phases = [
+        shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
+        for name, start, duration, workload in properties["Phases"]
+    ]
+    top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
+    return shapes.Timeline(
+        session=properties["Id"],
+        start_us=top[0]["start_us"] if top else 0,
+        duration_us=sum(phase["duration_us"] for phase in top),
+        blackout_us=properties["Blackout"],
+        predicted_blackout_us=properties["PredictedBlackout"],
+        phases=phases,
+        marks=[
+            shapes.Mark(
+                name=name,
+                realtime_us=realtime,
+                boottime_us=boottime,
+                boot_id=boot_id,
+                workload=workload,
+            )
+            for name, realtime, boottime, boot_id, workload in properties["Marks"]
+        ],
+        clock_steps=[
+            shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
+            for boot_id, after, before, step in properties["ClockSteps"]
+        ],
+        uncertainty_us=properties["Uncertainty"],
+        notes=properties["TimelineNotes"],
     )

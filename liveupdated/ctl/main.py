@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""liveupdatectl: the command line, a client of the D-Bus API and nothing else."""
+"""liveupdatectl: the command line, a client of the D-Bus API.
+
+Only `advise` is not: it reads what any user may read, and needs no service for it.
+"""
 
 import io
 import sys
 
 import click
 
-from liveupdated.ctl import act, show
+from liveupdated import __version__
+from liveupdated.ctl import act, advise, show
 from liveupdated.ctl.exits import Exit
 from liveupdated.ctl.options import Commands
 
@@ -18,7 +22,7 @@ _EXITS = ", ".join(f"{code} {code.name.lower().replace('_', ' ')}" for code in E
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit status: {_EXITS}.",
 )
-@click.version_option(package_name="liveupdated")
+@click.version_option(__version__)
 def cli() -> None:
     """Change the kernel under a running machine and keep what runs on it.
 
@@ -48,6 +52,7 @@ for command in (
     act.cancel,
     show.history,
     show.timeline,
+    advise.advise,
 ):
     cli.add_command(command)
 

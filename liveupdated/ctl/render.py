@@ -6,22 +6,24 @@ progress display import it, and whoever prints JSON imports neither.
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from liveupdated.ctl import units
+from liveupdated.ctl.brief import SHORT_ID, way
 from liveupdated.ctl.shapes import (
+    Advice,
+    Advised,
     Kernel,
     Phase,
     Plan,
     Session,
     SessionDetail,
-    Status,
     Timeline,
     Workload,
 )
@@ -42,7 +44,6 @@ _STYLES = {
 }
 _BAR_CELLS = 32
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_SHORT_ID = 8
 _ORDINARY = ("starts with the boot", "starts when ", "comes with a unit")
 """How the reasons of services begin that every boot brings back.  The contract has no field for it;
 where the words change one day, such services are shown instead of counted."""
@@ -60,48 +61,6 @@ def show(what: RenderableType) -> None:
         console.print(what)
     for line in captured.get().splitlines():
         print(line.rstrip())
-
-
-def status(shape: Status, now_us: int | None = None) -> RenderableType:
-    """What goes on, in at most ten lines."""
-    now = now_us if now_us is not None else time.time_ns() // 1000
-    rows = [
-        ("State", shape["state"]),
-        ("Running", shape["running_kernel"]),
-        ("Staged", shape["staged_kernel"] or "none"),
-        ("Reboot", _reboot(shape)),
-        ("Next update", _next(shape["next_update_us"], now)),
-        ("Last session", _last(shape["last_session"], now)),
-    ]
-    held = shape["inhibitors"]
-    rows += [("Inhibitor", f"{i['who']} ({i['mode']}): {i['why']}") for i in held[:3]]
-    if len(held) > 3:
-        rows[-1] = ("Inhibitors", f"{held[2]['who']} and {len(held) - 3} more")
-    return _pairs(rows)
-
-
-def _reboot(shape: Status) -> str:
-    if not shape["reboot_required"]:
-        return "not required"
-    return "required" + (f", {shape['rung']} will do" if shape["rung"] else "")
-
-
-def _next(at_us: int, now_us: int) -> str:
-    if not at_us:
-        return "not scheduled"
-    return f"{units.moment(at_us)} ({units.distance(at_us, now_us)})"
-
-
-def _last(session: Session | None, now_us: int) -> str:
-    if session is None:
-        return "none"
-    ago = units.distance(session["created_us"], now_us)
-    return f"{session['state']}, {_way(session)}, {ago} ({session['id'][:_SHORT_ID]})"
-
-
-def _way(session: Session) -> str:
-    goal = session["arrival_kernel"] or session["target_kernel"] or "?"
-    return f"{session['origin_kernel']} → {goal}"
 
 
 def kernels(shape: Sequence[Kernel]) -> RenderableType:
@@ -167,7 +126,18 @@ def plan(shape: Plan, everything: bool = False) -> RenderableType:
         parts.append(
             Text(f"and {left_out} {services} with the boot: restarted, memory lost (--all)")
         )
-    return Group(*parts)
+    return Group(*parts, *_candidates(shape))
+
+
+def _candidates(shape: Plan) -> list[RenderableType]:
+    """What would be worth carrying, each with the command to type."""
+    if not shape["candidates"]:
+        return []
+    lines = [
+        Text(f"  {plain(candidate['command'])}  # {plain(candidate['why'])}")
+        for candidate in shape["candidates"]
+    ]
+    return [Text(""), Text("These could be carried with their memory:"), *lines]
 
 
 def plan_summary(shape: Plan) -> RenderableType:
@@ -204,10 +174,10 @@ def sessions(shape: Sequence[Session]) -> RenderableType:
     table = _table("Session", "Begun", "Asked by", "Kernels", "State", "Workloads")
     for session in shape:
         table.add_row(
-            session["id"][:_SHORT_ID],
+            session["id"][:SHORT_ID],
             units.moment(session["created_us"]),
             plain(session["road"]),
-            plain(_way(session)),
+            plain(way(session)),
             _word(session["state"]),
             counts(session["outcomes"]),
         )
@@ -219,7 +189,7 @@ def session(shape: SessionDetail) -> RenderableType:
     rows = [
         ("Session", shape["id"]),
         ("Begun", f"{units.moment(shape['created_us'])}, asked by {shape['road']}"),
-        ("Kernels", _way(shape)),
+        ("Kernels", way(shape)),
         ("State", shape["state"] + (f": {shape['reason']}" if shape["reason"] else "")),
     ]
     if shape["blackout_us"]:
@@ -304,6 +274,33 @@ def bar(start: int, length: int, whole: int, cells: int = _BAR_CELLS) -> str:
     lead = min(start * cells // whole, cells - 1)
     full, rest = divmod(max(round(length / whole * cells * 8), 1), 8)
     return (" " * lead + "█" * full + _EIGHTHS[rest].strip())[:cells]
+
+
+def advised(shape: Advised) -> RenderableType:
+    """What was measured, what would help, and what could not be read."""
+    table = _table("Measured", ("Time", "right"), "")
+    for fact in shape["facts"]:
+        took = units.duration(fact["duration_us"]) if fact["duration_us"] else ""
+        table.add_row(plain(fact["name"]), took, plain(fact["text"]))
+    parts: list[RenderableType] = [table] if shape["facts"] else []
+    for each in shape["advice"]:
+        parts += [Text(""), Text(f"{_gain(each)}: {plain(each['title'])}", style="bold")]
+        rows = [("Seen", line) for line in each["seen"]] + [("Do", each["do"])]
+        rows += [("Command", each["command"])] if each["command"] else []
+        if each["applied"]:
+            rows.append(("Applied", "from the next jump on; --undo takes it back"))
+        parts.append(Padding(_pairs(rows), (0, 0, 0, 2)))
+    if not shape["advice"]:
+        parts += [Text(""), Text("nothing to advise")]
+    if unread := [("Not read", line) for line in shape["unread"]]:
+        parts += [Text(""), _pairs(unread)]
+    return Group(*parts)
+
+
+def _gain(advice: Advice) -> str:
+    if advice["basis"] == "unknown":
+        return "unknown gain"
+    return f"{units.duration(advice['gain_us'])}, {advice['basis']}"
 
 
 def _word(word: str) -> Text:

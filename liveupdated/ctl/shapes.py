@@ -44,6 +44,12 @@ class Workload(TypedDict):
     cost_us: int
 
 
+class Candidate(TypedDict):
+    name: str
+    why: str
+    command: str
+
+
 class Plan(TypedDict):
     kernel: str
     release: str
@@ -54,6 +60,7 @@ class Plan(TypedDict):
     free_bytes: int
     blockers: list[str]
     workloads: list[Workload]
+    candidates: list[Candidate]
 
 
 class Session(TypedDict):
@@ -131,6 +138,45 @@ class Status(TypedDict):
     next_update_us: int
     inhibitors: list[Inhibitor]
     last_session: Session | None
+
+
+class Fact(TypedDict):
+    """What this boot spent time on, or what is in order."""
+
+    name: str
+    text: str
+    duration_us: int
+
+
+class Advice(TypedDict):
+    id: str
+    title: str
+    seen: list[str]
+    """Lines of the log and settings, each with its source."""
+    gain_us: int
+    basis: str
+    """Of the gain: ``computed``, ``at most``; ``unknown`` and then the gain is 0."""
+    do: str
+    command: str
+    add: list[str]
+    """Words for the command line of the jump; with `remove` what --apply sets."""
+    remove: list[str]
+    careful: bool
+    """--apply sets it only where --only names it."""
+    applied: bool
+
+
+class Advised(TypedDict):
+    release: str
+    facts: list[Fact]
+    advice: list[Advice]
+    """The largest gain first."""
+    unread: list[str]
+    file: str
+    """The drop-in with what is applied; --dry-run shows it as it would be."""
+    cmdline_add: list[str]
+    cmdline_remove: list[str]
+    changed: bool
 
 
 class Ending(TypedDict):

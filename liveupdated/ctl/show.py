@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from liveupdated.ctl import options
+from liveupdated.ctl import files, options
 from liveupdated.ctl.exits import Exit
+from liveupdated.ctl.files import OutputFile
 from liveupdated.errors import NotFound
 
 if TYPE_CHECKING:
-    from liveupdated.ctl.shapes import Plan
+    from liveupdated.ctl.shapes import Plan, Status
 
 
 @click.command()
@@ -28,14 +29,18 @@ def status(as_json: bool) -> None:
     Example:
       liveupdatectl status
     """
-    from liveupdated.ctl.client import Client, ask
+    from liveupdated.ctl import brief, glance
 
-    found = ask(Client.status)
+    found = glance.status() or _status_in_full()
     if as_json:
         return options.print_json(found)
-    from liveupdated.ctl import render
+    brief.show(found)
 
-    render.show(render.status(found))
+
+def _status_in_full() -> "Status":
+    from liveupdated.ctl.client import Client, ask
+
+    return ask(Client.status)
 
 
 @click.command()
@@ -124,28 +129,44 @@ def print_plan(found: "Plan", everything: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("session", metavar="[SESSION]", default="")
+@click.option(
+    "--plot",
+    type=OutputFile(".svg"),
+    metavar="FILE",
+    help="Draw the blackouts of all sessions, as SVG; - is standard output.",
+)
 @options.as_json
-def history(session: str, as_json: bool) -> None:
+def history(session: str, plot: str | None, as_json: bool) -> None:
     """All updates, or what became of one and of each workload.
 
     SESSION is an id, the beginning of one, or `last`.
 
     \b
-    Example:
+    Examples:
       liveupdatectl history last
+      liveupdatectl history --plot trend.svg
     """
     from liveupdated.ctl.client import Client, ask
 
     if session:
+        if plot:
+            raise click.UsageError(
+                "history --plot is about all sessions; timeline --plot about one"
+            )
         one = ask(lambda client: client.session(session))
         if as_json:
             return options.print_json(one)
         from liveupdated.ctl import render
 
         return render.show(render.session(one))
+    _one_answer(as_json, plot)
     every = ask(Client.sessions)
     if as_json:
         return options.print_json(every)
+    if plot:
+        from liveupdated.ctl.plot import svg, trend
+
+        return files.write(plot, svg.document(trend.draw(every)))
     from liveupdated.ctl import render
 
     render.show(render.sessions(every))
@@ -153,21 +174,53 @@ def history(session: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("session", metavar="[SESSION]", default="last")
+@click.option(
+    "--plot",
+    type=OutputFile(".svg"),
+    metavar="FILE",
+    help="Draw it as SVG, for a browser or a document; - is standard output.",
+)
+@click.option(
+    "--html",
+    type=OutputFile(".html", ".htm"),
+    metavar="FILE",
+    help="Write a report: the picture, workloads, phases and notes; - is standard output.",
+)
 @options.as_json
-def timeline(session: str, as_json: bool) -> None:
+def timeline(session: str, plot: str | None, html: str | None, as_json: bool) -> None:
     """Where the time went, phase by phase.
 
     SESSION is an id, the beginning of one, or `last`.
 
     \b
-    Example:
+    Examples:
       liveupdatectl timeline
+      liveupdatectl timeline last --plot update.svg --html update.html
     """
     from liveupdated.ctl.client import ask
 
+    _one_answer(as_json, plot, html)
+    if plot or html:
+        from liveupdated.ctl.plot import page, svg, update
+
+        record = ask(lambda client: client.record(session))
+        if plot:
+            files.write(plot, svg.document(update.draw(*record)))
+        if html:
+            files.write(html, page.report(*record))
+        return
     found = ask(lambda client: client.timeline(session))
     if as_json:
         return options.print_json(found)
     from liveupdated.ctl import render
 
     render.show(render.timeline(found))
+
+
+def _one_answer(as_json: bool, *written: str | None) -> None:
+    """Refuse what would be two documents on standard output, or one that nobody gets."""
+    asked = [name for name in written if name]
+    if as_json and asked:
+        raise click.UsageError("--json is an answer of its own, without --plot or --html")
+    if asked.count(files.STDOUT) > 1:
+        raise click.UsageError("only one of --plot and --html can go to standard output")

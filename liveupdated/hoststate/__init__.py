@@ -3,6 +3,7 @@
 
 from liveupdated.hoststate import (
     addresses,
+    binding,
     cgroups,
     hugepages,
     links,
@@ -21,6 +22,7 @@ CATEGORIES = {
         modules.CATEGORY,
         sysctl.CATEGORY,
         hugepages.CATEGORY,
+        binding.CATEGORY,
         links.CATEGORY,
         nftables.CATEGORY,
         addresses.CATEGORY,

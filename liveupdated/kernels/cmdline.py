@@ -5,6 +5,8 @@ Source of the rules: next_arg() in the kernel's lib/cmdline.c.  White space sepa
 quotes keep it in a word, there is no escape; a word stays as it was written, quotes included.
 """
 
+import contextlib
+import json
 import re
 from collections.abc import Iterable
 
@@ -119,8 +121,28 @@ def base(own: str | None) -> list[str]:
     try:
         lines = (paths.ROOT / "etc/kernel/cmdline").read_text(errors="replace").splitlines()
     except OSError:
-        return remove(split(running()), (*LOADER_WORDS, *OUR_WORDS))
+        return loaders()
     return split(" ".join(line for line in lines if not line.lstrip().startswith("#")))
+
+
+def loaders() -> list[str]:
+    """The running kernel's words as its boot loader gave them.
+
+    After a jump they are those that were kept for it: what settings and `--append` added to one
+    jump, or took away, is not handed on to all that follow.
+    """
+    now = running()
+    token = value(now, TOKEN)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        return split(json.loads(paths.LOADER_CMDLINE.read_bytes())[token])
+    return remove(split(now), (*LOADER_WORDS, *OUR_WORDS))
+
+
+def keep_loaders(token: str) -> bytes:
+    """What is to be in paths.LOADER_CMDLINE for a jump with `token`, and for this boot still."""
+    words = " ".join(loaders())
+    now = value(running(), TOKEN)
+    return json.dumps({each: words for each in (now, token) if each}).encode()
 
 
 def compose(own: str | None, adds: Iterable[str], removes: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a kernel was built with, from its configuration where that is found."""
 
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -84,10 +83,17 @@ def find_config(release: str) -> BuildConfig | None:
     if release == os.uname().release:
         try:
             packed = (paths.ROOT / "proc/config.gz").read_bytes()
-            return BuildConfig(gzip.decompress(packed))
-        except (OSError, EOFError, zlib.error):
+            return BuildConfig(zlib.decompress(packed, wbits=31))
+        except (OSError, zlib.error):
             return None
     return None
+
+
+def releases() -> list[str]:
+    """Of the kernels whose configuration is where the distributions leave it."""
+    boot = (path.name.removeprefix("config-") for path in (paths.ROOT / "boot").glob("config-*"))
+    modules = (path.parent.name for path in (paths.ROOT / "usr/lib/modules").glob("*/config"))
+    return sorted({*boot, *modules})
 
 
 def features(config: BuildConfig | None) -> Features:

@@ -5,7 +5,6 @@ Sources: Documentation/arch/x86/boot.rst, Documentation/arch/arm64/booting.rst,
 drivers/firmware/efi/libstub/zboot-header.S, UAPI.5 (unified kernel image).
 """
 
-import lzma
 import os
 import re
 import struct
@@ -258,6 +257,8 @@ def _text(window: Window, section: pe.Section | None) -> str:
 
 
 def _decompressed(kind: Kind, window: Window, name: str) -> Iterator[bytes]:
+    import lzma  # noqa: PLC0415 - no image of x86 needs it
+
     method = "gzip"
     if kind is Kind.ZBOOT:
         header = window.read(0, 56)

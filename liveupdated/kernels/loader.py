@@ -5,7 +5,6 @@ Source: kexec_file_load(2), kexec(8), Documentation/ABI/testing/sysfs-kernel-kex
 Documentation/admin-guide/sysctl/kernel.rst; which errno means what: kernel/kexec_file.c.
 """
 
-import ctypes
 import errno
 import os
 import subprocess
@@ -105,6 +104,8 @@ def _kexec_file_load(image_fd: int, initrd_fd: int, cmdline: str | None, flags: 
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
         return errno.ENOSYS
+    import ctypes  # noqa: PLC0415 - the daemon only looks whether one is loaded
+
     text = None if cmdline is None else cmdline.encode()
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long

@@ -3,8 +3,6 @@
 
 from dataclasses import dataclass
 
-import pefile
-
 from liveupdated.errors import BadKernel
 from liveupdated.kernels.window import Window
 
@@ -29,6 +27,9 @@ def read_sections(window: Window, name: str) -> tuple[str, list[Section]]:
     Only the headers are read, so sections may reach past the end of a truncated file.  Raises
     BadKernel.
     """
+    # Few hosts have such images, and the daemon has this module all day.
+    import pefile  # noqa: PLC0415
+
     # Not closed: there is no file behind it, and close() runs a whole gc.collect() each time.
     try:
         parsed = pefile.PE(data=window.read(0, _HEADERS), fast_load=True)

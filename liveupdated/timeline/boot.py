@@ -7,13 +7,13 @@ spent suspended; until the first suspend it equals CLOCK_BOOTTIME, and a boot en
 """
 
 import ctypes
-import errno
-import os
 import re
 import subprocess
+from collections.abc import Iterable
 
 from liveupdated.session import Mark, mark_now
-from liveupdated.timeline import marks
+from liveupdated.timeline import kernellog, marks
+from liveupdated.timeline.kernellog import Record
 
 _STAMPS = {
     # org.freedesktop.systemd1(5).  Firmware and loader have stamps too: they lie before the
@@ -27,18 +27,12 @@ _STAMPS = {
     "FinishTimestampMonotonic": marks.USERSPACE_FINISH,
 }
 
-# "6,339,5140900,-;text" of /dev/kmsg (Documentation/ABI/testing/dev-kmsg), or "[    5.140900] text"
-# of dmesg, where CONFIG_PRINTK_CALLER adds "[    T1]".
-_RECORD = re.compile(
-    r"(?:\d+,\d+,(?P<us>\d+),[^;]*;|(?:<\d+>)?\[ *(?P<s>\d+)\.(?P<f>\d{6})\] ?(?:\[ *[TC]\d+\] ?)?)"
-    r"(?P<text>.*)"
-)
 _DEFERRED = re.compile(r"node \d+ deferred pages initialised in (\d+)ms")
 _MESSAGES = (
     ("smp: Bringing up secondary CPUs", marks.SMP_START),
     ("smp: Brought up ", marks.SMP_END),
     ("Trying to unpack rootfs image as initramfs", marks.INITRAMFS_START),
-    ("Unpacking initramfs", marks.INITRAMFS_START),  # before 5.13, and arm
+    ("Unpacking initramfs", marks.INITRAMFS_START),  # without CONFIG_BLK_DEV_RAM
     ("Freeing initrd memory", marks.INITRAMFS_END),
     # An initrd without systemd in it (initramfs-tools) has no InitRDTimestamp.  Without an initrd
     # the program is /sbin/init: init/main.c, kernel_init.
@@ -46,7 +40,6 @@ _MESSAGES = (
 )
 
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
-_KMSG_RECORD = 8192  # no record is longer: the kernel's PRINTK_MESSAGE_MAX is 2048
 
 
 def boot_marks() -> list[Mark]:
@@ -56,7 +49,7 @@ def boot_marks() -> list[Mark]:
     """
     now = mark_now("")
     # systemd knows its own initrd better than the log does.
-    moments = kernel_log(_kmsg()) | _manager_moments()
+    moments = kernel_log(kernellog.kmsg()) | manager_moments()
     found = [
         marks.at_boottime(name, moment, now)
         for name, moment in sorted(moments.items(), key=lambda item: item[1])
@@ -84,16 +77,18 @@ def systemd_stamps(show_output: str) -> dict[str, int]:
 
 def kernel_log(text: str) -> dict[str, int]:
     """Mark name to boottime (µs), from lines of /dev/kmsg or dmesg."""
+    return kernel_moments(kernellog.parse(text))
+
+
+def kernel_moments(records: Iterable[Record]) -> dict[str, int]:
+    """Mark name to boottime (µs)."""
     found: dict[str, int] = {}
-    for line in text.splitlines():
-        record = _RECORD.match(line)
-        if record is None:
-            continue
-        moment = int(record["us"] or record["s"] + record["f"])
-        name = next((name for start, name in _MESSAGES if record["text"].startswith(start)), None)
+    for record in records:
+        moment = record.moment_us
+        name = next((name for start, name in _MESSAGES if record.text.startswith(start)), None)
         if name is not None:
             found.setdefault(name, moment)
-        if deferred := _DEFERRED.match(record["text"]):
+        if deferred := _DEFERRED.match(record.text):
             # One line a node, each when it is done; the nodes are worked on side by side.
             began = max(0, moment - int(deferred[1]) * 1000)
             found[marks.DEFERRED_START] = min(found.get(marks.DEFERRED_START, began), began)
@@ -109,7 +104,8 @@ def clock_synchronized() -> bool:
     return 0 <= state < _TIME_ERROR
 
 
-def _manager_moments() -> dict[str, int]:
+def manager_moments() -> dict[str, int]:
+    """Mark name to boottime (µs), as systemd has it; nothing where it does not answer."""
     try:
         done = subprocess.run(
             ["systemctl", "show", "--property=" + ",".join(_STAMPS)],
@@ -121,24 +117,3 @@ def _manager_moments() -> dict[str, int]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return systemd_stamps(done.stdout)
-
-
-def _kmsg() -> str:
-    """The kernel log as far as it is still in its buffer; "" where we may not read it."""
-    try:
-        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    records = []
-    try:
-        while True:
-            try:
-                records.append(os.read(fd, _KMSG_RECORD))
-            except BlockingIOError:
-                break  # the end, as of now
-            except OSError as error:
-                if error.errno != errno.EPIPE:  # EPIPE: overwritten meanwhile, the next is fine
-                    break
-    finally:
-        os.close(fd)
-    return b"".join(records).decode(errors="replace")

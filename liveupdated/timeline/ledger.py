@@ -58,6 +58,11 @@ _PARTS = (
 _WORKLOAD_PARTS = (
     (BLACKOUT, marks.FROZEN, marks.RUNNING),
     (f"{BLACKOUT}/save", marks.FROZEN, marks.SAVED),
+    (f"{BLACKOUT}/pause", marks.FROZEN, marks.PAUSED),
+    (f"{BLACKOUT}/snapshot", marks.PAUSED, marks.SAVED),
+    (f"{BLACKOUT}/kexec", marks.SAVED, marks.RETURNING),
+    (f"{BLACKOUT}/restore", marks.RETURNING, marks.RETURNED),
+    (f"{BLACKOUT}/resume", marks.RETURNED, marks.RUNNING),
 )
 
 

@@ -26,6 +26,12 @@ SAVED = "saved"
 RESUMING = "resuming"
 """A rehearsal begins to bring it back."""
 RUNNING = "running"
+# and of one that has its own pause and its own way back, a virtual machine
+PAUSED = "paused"
+RETURNING = "returning"
+"""Its restore begins."""
+RETURNED = "returned"
+"""All its state is there again; it does not run yet."""
 
 CLOCK_SYNCHRONIZED = "clock-synchronized"
 """CLOCK_REALTIME of this boot was disciplined by a time server when this was taken; optional."""

@@ -11,12 +11,11 @@ import glob
 import json
 import logging
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from liveupdated import paths
 from liveupdated.bus import Bus
-from liveupdated.config import Config, load_config
+from liveupdated.config import Config, load_apart
 from liveupdated.errors import (
     BadSession,
     Blocked,
@@ -40,24 +39,20 @@ from liveupdated.session import (
     write_durably,
 )
 from liveupdated.timeline.marks import (
-    CLAIMED,
     JUMP_REQUESTED,
     PLAN_END,
     PLAN_START,
-    SAVE_END,
 )
-from liveupdated.update import declare, guard, health, save, schedule
+from liveupdated.update import declare, guard, health, order, predict, save, schedule
 from liveupdated.update.events import Listener
 from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
 from liveupdated.update.jump import Jump
 from liveupdated.update.manager import Manager
 from liveupdated.update.plan import (
-    JUMP_COST_US,
     Plan,
     PlanTarget,
     make_plan,
-    measured,
     only,
     read_found,
 )
@@ -154,6 +149,7 @@ class Coordinator:
     async def _plan(self, request: Request, target: PlanTarget | None) -> Plan:
         workloads = await self.workloads()
         found = dataclasses.replace(read_found(), workloads=tuple(workloads))
+        sessions = await self.sessions()
         settings = self._config.update
         limit_us = request.max_blackout_us or int(settings.max_blackout_s * 1e6)
         return make_plan(
@@ -162,20 +158,17 @@ class Coordinator:
             os.uname().release,
             dataclasses.replace(request, max_blackout_us=limit_us),
             accept_loss=settings.accept_loss,
-            jump_us=await self._jump_us(),
-            no_criu=(
-                catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else ""
-            ),
-            measured=measured(await self.sessions()),
+            jump_us=predict.jump_us(sessions, await self._to_restore_us()),
+            no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
+            measured=predict.costs(sessions),
         )
 
-    async def _jump_us(self) -> int:
-        """Time from the end of the save to the claim, as the newest update of this host took."""
-        for session in await self.sessions():
-            moments = {mark.name: mark.realtime_us for mark in session.marks}
-            if session.state is State.CONFIRMED and {SAVE_END, CLAIMED} <= moments.keys():
-                return max(moments[CLAIMED] - moments[SAVE_END], 0)
-        return JUMP_COST_US
+    async def _to_restore_us(self) -> int:
+        """From the start of this boot's kernel to the moment when a restore would have begun."""
+        at = await self._manager.unit_property(
+            paths.RESTORE_UNIT, "Unit", "ConditionTimestampMonotonic"
+        )
+        return int(at or 0)
 
     async def _choose(self, kernel_id: str) -> Kernel:
         """The kernel of that id, or the newest that is not blocked.  Raises NotFound, Blocked,
@@ -200,7 +193,7 @@ class Coordinator:
     async def _stage(self, job: Job, request: Request) -> Target:
         job.report(0, 1, "staging the kernel")
         kernel = await self._choose(request.kernel)
-        asked = {"kernel": kernel.id, "append": request.append, "token": secrets.token_hex(16)}
+        asked = {"kernel": kernel.id, "append": request.append, "token": os.urandom(16).hex()}
         write_durably(paths.STAGE_REQUEST, json.dumps(asked).encode())
         try:
             await self._manager.run(paths.STAGE_UNIT, "stage")
@@ -246,8 +239,7 @@ class Coordinator:
             job.works_on(session.id)
             try:
                 session.target = await self._stage(job, request)
-                self.store.store(session)
-                await self._prepare()
+                await self._prepare(session)
                 await self._save(job)
                 await self._request_jump(job)
             except BaseException as error:
@@ -260,14 +252,16 @@ class Coordinator:
         session = self._new_session(save.REHEARSAL)
         async with self._as("saving"):
             plan = only(await self._plan(request, None), request.only)
+            if circle := order.circle(plan.workloads):
+                raise Blocked("these need each other in a circle", ", ".join(circle))
             self._open(session, plan)
             job.works_on(session.id)
             try:
-                await self._prepare()
+                await self._prepare(session)
                 await self._manager.run(paths.REHEARSE_UNIT, "rehearse", job.report)
-                refused = [w.reason for w in plan.workloads if w.verdict is Verdict.BLOCKS]
-                if refused:
-                    raise Blocked("not all can be carried", "; ".join(refused))
+            except BaseException as error:
+                await self._resume(str(error) or "the rehearsal was cancelled")
+                raise
             finally:
                 await self._finish(session.id)
                 self._listener.prepare_for_update(False)
@@ -275,7 +269,7 @@ class Coordinator:
     async def carry(self, job: Job, name: str) -> None:
         """Rehearse one workload and, if that goes well, declare it for good."""
         workload = declare.find(list(await self.workloads()), name)
-        if workload.verdict is Verdict.CARRIED:
+        if workload.verdict is Verdict.CARRIED and not workload.optional:
             by = f"as {workload.source} says" if workload.source else "as all of its kind"
             job.report(1, 1, f"{workload.name} is carried already, {by}")
             return
@@ -314,12 +308,16 @@ class Coordinator:
         self._listener.session_changed(session)
         self._listener.changed("LastSession")
 
-    async def _prepare(self) -> None:
-        """Tell the participants and give those who hold a delay inhibitor their time."""
+    async def _prepare(self, session: Session) -> None:
+        """Tell the participants, give those who hold a delay inhibitor their time, and heed those
+        who block now that they were told.  Stores the session."""
         self._listener.prepare_for_update(True)
-        late = await self.inhibitors.wait_for_delays(self._config.update.inhibit_delay_s)
-        for inhibitor in late:
-            log.warning("%s did not release its delay inhibitor in time", inhibitor.who)
+        notes = await self.inhibitors.wait_for_delays(self._config.update.inhibit_delay_s)
+        for note in notes:
+            log.warning("%s", note)
+        session.notes += notes
+        self.store.store(session)
+        self.inhibitors.refuse_if_blocked()
 
     async def _save(self, job: Job) -> None:
         self._set_state("saving")
@@ -343,14 +341,18 @@ class Coordinator:
 
     async def _call_off(self, reason: str) -> None:
         """Undo all that an update did: workloads run on, nothing is armed."""
-        session = self.store.current()
-        if session is not None and session.state.open:
-            write_durably(paths.RESUME_REASON, reason.encode())
-            await self._manager.run(paths.RESUME_UNIT, "resume")
+        await self._resume(reason)
         await self.unstage()
         if self.last_session:
             await self._finish(self.last_session)
         self._listener.prepare_for_update(False)
+
+    async def _resume(self, reason: str) -> None:
+        """Close the open session, if its worker has not done so; its workloads run on."""
+        session = self.store.current()
+        if session is not None and session.state.open:
+            write_durably(paths.RESUME_REASON, reason.encode())
+            await self._manager.run(paths.RESUME_UNIT, "resume")
 
     async def _finish(self, session_id: str) -> None:
         """Tell of a session that somebody else stored."""
@@ -417,7 +419,7 @@ class Coordinator:
                 _refuse_if_blocked(plan)
                 self._open(session, plan)
                 job.works_on(session.id)
-                await self._prepare()
+                await self._prepare(session)
                 await self._save(job)
                 job.pass_no_return("the machine is about to jump")
                 if not await self._jump.going_down():
@@ -455,7 +457,6 @@ class Coordinator:
         await self._jump.start(self._on_prepare)
         if not await self._jump.going_down():
             await self._clean_up("the daemon ended in the middle of the update")
-        await self.kernels()
         for session_id in self.store.prune():
             self._listener.session_removed(session_id)
         sessions = await self.sessions()
@@ -481,9 +482,17 @@ class Coordinator:
         if unit in (paths.RESTORE_UNIT, paths.HEALTH_UNIT):
             self._follow_session()
             if self.last_session:
-                task = asyncio.get_running_loop().create_task(self._finish(self.last_session))
+                over = unit == paths.HEALTH_UNIT
+                task = asyncio.get_running_loop().create_task(self._arrived(over))
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
+
+    async def _arrived(self, over: bool) -> None:
+        """After the jump: what the units have made of the session; `over` when that was the last
+        of them, for the participants that came across or have come since."""
+        await self._finish(self.last_session)
+        if over:
+            self._listener.prepare_for_update(False)
 
     def _follow_session(self) -> None:
         """After the jump the state is what the restore and health units make of the session."""
@@ -495,8 +504,7 @@ class Coordinator:
             self._set_state(states.get(session.state, "idle") if session else "idle")
 
     async def reload(self) -> None:
-        self._config = await asyncio.to_thread(load_config)
-        await self.kernels()
+        self._config = await asyncio.to_thread(load_apart)
 
     async def stop(self) -> None:
         for task in self._background:

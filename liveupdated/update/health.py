@@ -8,7 +8,6 @@ from liveupdated import paths, systemd, workloads
 from liveupdated.config import Config
 from liveupdated.errors import NotFound
 from liveupdated.session import Outcome, Session, State, Store, Verdict, boot_id
-from liveupdated.timeline.boot import boot_marks
 from liveupdated.timeline.marks import HEALTH_END
 
 RESTORE_LIMIT_S = 600.0
@@ -24,6 +23,8 @@ EXPECTED = {
 
 def run(store: Store, config: Config) -> None:
     """Judge the open session of this boot and close it."""
+    from liveupdated.timeline.boot import boot_marks  # noqa: PLC0415 - the worker's alone
+
     session = store.current()
     if session is None or session.origin.boot_id == boot_id():
         return

@@ -8,6 +8,7 @@ the inhibitor lasts until every copy of that descriptor is closed, by hand or by
 import asyncio
 import contextlib
 import os
+import select
 from dataclasses import dataclass
 
 from liveupdated.errors import Inhibited, InvalidArgument, NoSpace
@@ -18,6 +19,9 @@ MAX_INHIBITORS = 1024
 """Each costs this process one descriptor; logind allows 8192."""
 MAX_WORDS = 1000
 """They are kept, and sent to everybody who asks."""
+
+END_S = 0.02
+"""A process that ends closes its descriptors a moment before it is gone."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,11 @@ class Inhibitors:
     def __init__(self) -> None:
         self.listener = Listener()
         self._held: dict[int, Inhibitor] = {}
+        self._processes: dict[int, int] = {}
+        """Of each that delays: a descriptor of its holder's process (pidfd_open(2))."""
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._ended: list[Inhibitor] = []
 
     def held(self, mode: str | None = None) -> list[Inhibitor]:
         """Those of `mode`, or all, oldest first."""
@@ -60,7 +67,10 @@ class Inhibitors:
             raise NoSpace("there are too many inhibitors", f"{MAX_INHIBITORS} are held", "")
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._held[ours] = inhibitor
-        self._quiet.clear()
+        if inhibitor.mode == "delay":
+            self._quiet.clear()
+            with contextlib.suppress(OSError):  # it has ended already
+                self._processes[ours] = os.pidfd_open(inhibitor.pid)
         # End of file, and so readable, once nobody holds the other end.
         asyncio.get_running_loop().add_reader(ours, self._readable, ours)
         self.listener.inhibitors_changed()
@@ -76,11 +86,20 @@ class Inhibitors:
                 "wait until it is released, or end its holder",
             )
 
-    async def wait_for_delays(self, limit_s: float) -> list[Inhibitor]:
-        """Wait until no inhibitor is held, `limit_s` at most.  Returns those that still are."""
+    async def wait_for_delays(self, limit_s: float) -> list[str]:
+        """Wait until no delay inhibitor is held, `limit_s` at most.
+
+        Returns, in sentences, who did not release it in time, and who ended instead.
+        """
+        self._ended.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), limit_s)
-        return self.held()
+        late = [
+            f"{i.who} (pid {i.pid}) has not released its delay inhibitor within {limit_s:g} s"
+            for i in self.held("delay")
+        ]
+        ended = [f"{i.who} (pid {i.pid}) ended with its delay inhibitor" for i in self._ended]
+        return late + ended
 
     def close(self) -> None:
         """Forget all of them; for the daemon's end."""
@@ -99,6 +118,11 @@ class Inhibitors:
     def _drop(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
         os.close(fd)
-        del self._held[fd]
-        if not self._held:
+        inhibitor = self._held.pop(fd)
+        process = self._processes.pop(fd, -1)
+        if process >= 0:
+            if select.select([process], [], [], END_S)[0]:
+                self._ended.append(inhibitor)
+            os.close(process)
+        if not self.held("delay"):
             self._quiet.set()

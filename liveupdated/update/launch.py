@@ -6,12 +6,13 @@ that the session was claimed and the images are those that were saved, puts the 
 files back, opens what CRIU wants handed in, and becomes criu.  Standard library only.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import checkpoint, criu, tcp
+from liveupdated import checkpoint, criu, paths, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 
 
@@ -30,20 +31,41 @@ def launch(artifacts: Path, digest: str, work: Path) -> None:
     """Become criu.  Raises RestoreFailed when what was saved is not what is there."""
     saved = checkpoint.read_launch(artifacts, digest)
     if saved["volatile"]:
-        command = ["tar", "--extract", f"--file={artifacts / checkpoint.VOLATILE}", "--directory=/"]
-        command += ["--same-owner", "--same-permissions", "--numeric-owner", "--xattrs"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        _extract(artifacts / checkpoint.VOLATILE)
+    if saved["single_files"]:
+        _extract(artifacts / checkpoint.FILES, "--skip-old-files")
     outside = [criu.External(**external) for external in saved["outside"]]
     fds = {external.inherit: _open(external) for external in outside}
     keep_tcp = _addresses_are_there(tcp.from_json(saved["tcp"]), work)
     command = criu.restore_command(
-        artifacts / checkpoint.IMAGES, work, outside, fds, keep_tcp=keep_tcp
+        artifacts / checkpoint.IMAGES,
+        work,
+        outside,
+        fds,
+        keep_tcp=keep_tcp,
+        shell_job=saved["shell_job"],
     )
+    if saved["terminals"]:
+        _one_at_a_time()
     if saved["uts"]:
         # ProtectHostname= made one; it is not set for the launcher because its seccomp filter
         # would bind criu.
         command = ["unshare", "--uts", *command]
     os.execvp(command[0], command)  # noqa: S606  no shell is what is wanted
+
+
+def _extract(archive: Path, *options: str) -> None:
+    command = ["tar", "--extract", f"--file={archive}", "--directory=/", *options]
+    command += ["--same-owner", "--same-permissions", "--numeric-owner", "--xattrs"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _one_at_a_time() -> None:
+    """Wait for the others that have terminals: to give one its number back CRIU opens all that are
+    free below it, and would take those of others.  Closed, and so released, when criu ends."""
+    lock = os.open(paths.TERMINALS, os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(lock, True)
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _addresses_are_there(sockets: tcp.Sockets, work: Path) -> bool:

@@ -6,9 +6,11 @@ all kinds share, as `unit:redis.service` or `device:0000:01:00.0`.  What nobody 
 the boot.  Standard library only: restore reads this on the blackout's clock.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import CycleError, TopologicalSorter
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from liveupdated.session import Workload
 
@@ -67,16 +69,37 @@ def each(
         graph = {one: {other for other in graph if one in graph[other]} for one in graph}
     sorter = TopologicalSorter(graph)
     sorter.prepare()
-    running: dict[Future[None], str] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            while sorter.is_active():
-                for workload_id in sorter.get_ready():
-                    running[pool.submit(work, by_id[workload_id])] = workload_id
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    sorter.done(running.pop(future))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # Not concurrent.futures, which brings logging and all that it needs: a tenth of a
+    # restore worker's start.
+    todo: SimpleQueue[str | None] = SimpleQueue()
+    done: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
+
+    def serve() -> None:
+        while (workload_id := todo.get()) is not None:
+            try:
+                work(by_id[workload_id])
+                done.put((workload_id, None))
+            except BaseException as error:
+                done.put((workload_id, error))
+
+    crew: list[Thread] = []
+    try:
+        for _ in range(min(threads, len(by_id))):
+            thread = Thread(target=serve)
+            thread.start()
+            crew.append(thread)
+        while sorter.is_active():
+            for workload_id in sorter.get_ready():
+                todo.put(workload_id)
+            workload_id, failure = done.get()
+            if failure is not None:
+                raise failure
+            sorter.done(workload_id)
+    finally:
+        with contextlib.suppress(Empty):
+            while True:  # what nobody has begun
+                todo.get_nowait()
+        for _ in crew:
+            todo.put(None)
+        for thread in crew:
+            thread.join()

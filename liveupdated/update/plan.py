@@ -16,23 +16,16 @@ from typing import Protocol
 from liveupdated import paths, workloads
 from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
-from liveupdated.host import Host
-from liveupdated.rules import load_rules
 from liveupdated.session import (
-    Session,
-    State,
     Verdict,
     Workload,
     workload_from_json,
     write_durably,
 )
-from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
 from liveupdated.update import order
+from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
-JUMP_COST_US = 4_000_000
-"""Predicted time from the old kernel's last mark to the new one's restore, before the first
-measured update of this host."""
 SPACE_RESERVE = 64 << 20
 """Bytes that must stay free in the state folder after the save."""
 
@@ -59,14 +52,8 @@ class Plan:
     free_bytes: int
     blockers: tuple[str, ...]
     workloads: tuple[Workload, ...]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What carrying a workload took, without the jump."""
-
-    time_us: int
-    bytes: int
+    candidates: tuple[tuple[str, str], ...] = ()
+    """Names of services that would be worth carrying, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,9 @@ class Found:
 
 def find_workloads() -> None:
     """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
+    from liveupdated.host import Host  # noqa: PLC0415 - the worker's, not the daemon's
+    from liveupdated.rules import load_rules  # noqa: PLC0415
+
     kinds = [workloads.kind(name) for name in workloads.names()]
     host = Host(load_rules(kind.RULE for kind in kinds if kind.RULE))
     found = [workload for kind in kinds for workload in kind.find(host)]
@@ -105,24 +95,27 @@ def make_plan(
     request: Request,
     *,
     accept_loss: Sequence[str] = (),
-    jump_us: int = JUMP_COST_US,
+    jump_us: int = 0,
     no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
     `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
-    is why CRIU cannot restore memory on the target, where it cannot; `measured` is what rehearsals
-    have shown, by workload id.
+    is why CRIU cannot restore memory on the target, where it cannot; `jump_us` and `measured` (by
+    workload id) are what is predicted from what was measured.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
     ordered = found.workloads if circle else order.first_to_last(found.workloads)
-    judged = tuple(
+    judged = [
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
-    )
-    needed = sum(w.bytes for w in judged if w.verdict is Verdict.CARRIED)
+    ]
+    if no_criu:
+        judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
+    judged = _that_fit(judged, found.free_bytes)
+    needed = _needed(judged)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
     rung, rung_reason = choose_rung(request.rung, target, running)
@@ -163,25 +156,38 @@ def make_plan(
         bytes=needed,
         free_bytes=found.free_bytes,
         blockers=tuple(blockers),
-        workloads=judged,
+        workloads=tuple(judged),
+        candidates=tuple(
+            (w.name, w.candidate)
+            for w in sorted(judged, key=lambda workload: workload.name)
+            if w.candidate and w.verdict is Verdict.RESTARTED
+        ),
     )
 
 
-def measured(sessions: Iterable[Session]) -> dict[str, Cost]:
-    """What the newest rehearsal of each workload took; `sessions` are newest first."""
-    found: dict[str, Cost] = {}
-    for session in sessions:
-        if session.state is not State.REHEARSED:
-            continue
-        moments: dict[str, dict[str, int]] = {}
-        for mark in session.marks:
-            moments.setdefault(mark.workload, {})[mark.name] = mark.boottime_us
-        for workload in session.workloads:
-            at = moments.get(workload.id, {})
-            if {FROZEN, SAVED, RESUMING, RUNNING} <= at.keys() and workload.id not in found:
-                time_us = at[SAVED] - at[FROZEN] + at[RUNNING] - at[RESUMING]
-                found[workload.id] = Cost(time_us, workload.bytes)
-    return found
+def _needed(workloads: Iterable[Workload]) -> int:
+    return sum(w.bytes for w in workloads if w.verdict is Verdict.CARRIED)
+
+
+def _if_possible(workload: Workload, obstacle: bool, why: str) -> Workload:
+    """Restarted, where it was to be carried only if possible and there is an obstacle."""
+    if not (obstacle and workload.optional and workload.verdict is Verdict.CARRIED):
+        return workload
+    return dataclasses.replace(
+        workload, verdict=Verdict.RESTARTED, reason=f"not carried: {why}; {workload.reason}"
+    )
+
+
+def _that_fit(workloads: list[Workload], free_bytes: int) -> list[Workload]:
+    """The largest of what is to be carried only if possible stay behind until there is room."""
+    while _needed(workloads) + SPACE_RESERVE > free_bytes:
+        optional = [w for w in workloads if w.optional and w.verdict is Verdict.CARRIED]
+        if not optional:
+            break
+        largest = max(optional, key=lambda workload: workload.bytes)
+        why = f"{paths.STATE} has no room for its {largest.bytes >> 20} MiB"
+        workloads = [_if_possible(w, w is largest, why) for w in workloads]
+    return workloads
 
 
 def _with_cost(workload: Workload, cost: Cost | None) -> Workload:
@@ -217,11 +223,11 @@ def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
 
 
 def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
-    """A blocking workload whose loss was agreed to restarts like any other."""
+    """A blocking workload whose loss was agreed to restarts like any other, if it can."""
     if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
         return workload
     return dataclasses.replace(
         workload,
-        verdict=Verdict.RESTARTED,
+        verdict=Verdict.RESTARTED if workload.starts_afresh else Verdict.LOST,
         reason=f"its memory is lost, as was agreed to: {workload.reason}",
     )

@@ -122,6 +122,7 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
         result = attempt(workload)
         workload.outcome = result.outcome
         workload.outcome_reason = result.reason
+        session.marks += result.marks
 
     def attempt(workload: Workload) -> Result:
         try:

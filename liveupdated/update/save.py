@@ -7,10 +7,8 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 import os
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, LiveUpdateError, NoSpace, SaveFailed
+from liveupdated.errors import BadSession, Blocked, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
     Session,
     State,
@@ -33,12 +31,13 @@ SAVED_VERDICTS = (Verdict.CARRIED, Verdict.RESTARTED, Verdict.REOPENED)
 
 
 def run(store: Store) -> None:
-    """Save every workload of the open session, or none.
+    """Save every workload of the open session, or none; in a rehearsal, all that can be.
 
     Raises SaveFailed naming the workload, NoSpace, or Cancelled; then all run on and the session is
     abandoned.
     """
     session = open_session(store, State.PLANNED)
+    _validate(session)
     session.state = State.SAVING
     session.mark(SAVE_START)
     store.store(session)
@@ -63,11 +62,17 @@ def open_session(store: Store, *states: State) -> Session:
         raise BadSession(f"session {session.id} is {session.state}", f"expected {states[0]}")
     if session.origin.boot_id != boot_id():
         raise BadSession(f"session {session.id} is of another boot")
+    return session
+
+
+def _validate(session: Session) -> None:
+    """What the daemon has planned, once, before anything is frozen: pydantic takes its time."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - not in the daemon
+
     try:
         TypeAdapter(Session).validate_python(to_json(session))
     except ValidationError as error:
         raise BadSession(f"session {session.id} has another shape", str(error)) from error
-    return session
 
 
 def _refuse_if_full(session: Session) -> None:
@@ -109,9 +114,20 @@ def _save_all(store: Store, session: Session) -> None:
         systemd.notify(f"STATUS={next(begun)}/{len(todo)} saving {workload.name}")
         artifacts = store.artifacts(session.id, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kind(workload.kind).save(
-            workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
-        )
+        planned = workload.verdict
+        try:
+            kind(workload.kind).save(
+                workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
+            )
+        except SaveFailed as error:
+            if session.road != REHEARSAL:
+                raise
+            # It runs on, and the others are tried too: all obstacles are told at once.
+            workload.saved = None
+            session.notes.append(str(error))
+            return
+        if workload.verdict is not planned:  # it was to be carried only if possible
+            session.notes.append(f"{workload.id} is {workload.verdict}: {workload.reason}")
         sync_tree(artifacts)
 
     for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):
@@ -170,28 +186,35 @@ def resume_after_failure(store: Store, service_result: str) -> None:
 def rehearse(store: Store) -> None:
     """Save, end and restore every workload in place: the whole road but for the jump.
 
-    Raises SaveFailed when one did not come back from its checkpoint.
+    Raises, once all run again, SaveFailed when one could not be saved or did not come back from its
+    checkpoint, and Blocked when the plan knew it.
     """
+    told = len(open_session(store, State.PLANNED).notes)  # of the participants
     run(store)
     session = open_session(store, State.SAVED)
     _commit_all(session)
     undo(store, session, "", State.REHEARSED)
-    if session.notes:
-        raise SaveFailed("the rehearsal found obstacles", "; ".join(session.notes))
+    blocked = [f"{w.id}: {w.reason}" for w in session.workloads if w.verdict is Verdict.BLOCKS]
+    obstacles = session.notes[told:]
+    if obstacles or blocked:
+        error = SaveFailed if obstacles else Blocked
+        raise error("the rehearsal found obstacles", "; ".join([*obstacles, *blocked]))
 
 
 def undo(store: Store, session: Session, reason: str, end: State = State.ABANDONED) -> None:
     """Resume all, take the holds away, and close the session."""
-    failures = []
-    for workload in session.workloads:
-        if workload.verdict not in SAVED_VERDICTS:
-            continue
+    failures: list[str] = []
+
+    def one(workload: Workload) -> None:
         try:
             session.mark(RESUMING, workload.id)
             kind(workload.kind).resume(workload, store.artifacts(session.id, workload.id))
             session.mark(RUNNING, workload.id)
         except (LiveUpdateError, OSError) as error:
             failures.append(f"{workload.id} could not be resumed: {error}")
+
+    saved = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
+    order.each(saved, one, os.cpu_count() or 1)
     held = hold_files(session)
     if held:
         systemd.remove_files(held)

@@ -8,6 +8,7 @@ file is opened once, checked and hashed, and that very descriptor is what the ke
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from liveupdated.kernels.catalogue import Kernel
 from liveupdated.kernels.images import Image
 from liveupdated.kernels.window import Window
 from liveupdated.session import Json, Target, write_durably
+
+log = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
 
@@ -76,6 +79,7 @@ def run(request: Request, config: KernelConfig) -> Target:
     paths.STAGED.unlink(missing_ok=True)
     try:
         kernel = catalogue.choose(catalogue.list_kernels(config), request.kernel, blocked.read())
+        _keep_loaders_words(request)
         target = _load(kernel, request, config)
         paths.STAGED.parent.mkdir(parents=True, exist_ok=True)
         write_durably(paths.STAGED, json.dumps(dataclasses.asdict(target)).encode())
@@ -134,6 +138,16 @@ def _load(kernel: Kernel, request: Request, config: KernelConfig) -> Target:
         token=request.token,
         method=method,
     )
+
+
+def _keep_loaders_words(request: Request) -> None:
+    """For the boot after the jump; without them it takes its own, which are most of them."""
+    if not request.token:
+        return
+    try:
+        write_durably(paths.LOADER_CMDLINE, cmdline.keep_loaders(request.token))
+    except OSError as error:
+        log.warning("the boot loader's command line cannot be kept: %s", error)
 
 
 def _open_initrd(path: Path, config: KernelConfig) -> int:

@@ -7,14 +7,13 @@ other.
 """
 
 import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from liveupdated.errors import NotFound
-from liveupdated.session import Outcome, Workload
+from liveupdated.session import Mark, Outcome, Workload
 
 if TYPE_CHECKING:
     from liveupdated.host import Host
@@ -30,6 +29,8 @@ class Result:
 
     outcome: Outcome
     reason: str = ""
+    marks: Sequence[Mark] = ()
+    """Taken by somebody else on the way, at times that are known."""
 
 
 class Kind(Protocol):
@@ -92,6 +93,8 @@ class Kind(Protocol):
 
 def names() -> list[str]:
     """The kinds there are, in the order of their names."""
+    import pkgutil  # noqa: PLC0415 - a restore knows the kinds that it needs
+
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 

@@ -10,11 +10,14 @@ automatic restart starts the service afresh, from its own definition, which by t
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveupdated import (
+    bootset,
+    candidates,
     cgroup,
     checkpoint,
     criu,
@@ -25,9 +28,9 @@ from liveupdated import (
     unitfiles,
     unitrestore,
 )
-from liveupdated.carry import UnitRule, declared
+from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
-from liveupdated.session import Json, Verdict, Workload
+from liveupdated.session import Json, Verdict, Workload, remove_tree
 from liveupdated.timeline.marks import FROZEN, RUNNING, SAVED
 from liveupdated.workloads import Marker, Result
 
@@ -86,8 +89,15 @@ SecureBits=
 
 
 def find(host: "Host") -> Iterable[Workload]:
-    """Every running service that is declared to be carried in memory."""
-    for name, source in sorted(declared(host).items()):
+    """Every running service that is declared to be carried in memory.
+
+    Leaves to `units`, with a word about it, what is to be carried only if possible and cannot be,
+    and what nobody has declared but would be worth it.
+    """
+    to_carry = declared(host)
+    for name, how in sorted(to_carry.items()):
+        if name in host.spoken_for:
+            continue
         unit = host.units[name]
         facts: dict[str, Json] = {
             "main": int(unit.get("MainPID", "0")),
@@ -95,24 +105,50 @@ def find(host: "Host") -> Iterable[Workload]:
             "files": unitfiles.unit_files(unit),
             "start": unitfiles.needs_start(host, name),
         }
-        yield _judge(name, unit, source, facts)
+        workload = _judge(name, unit, how, facts)
+        if how.optional and workload.verdict is Verdict.BLOCKS:
+            host.not_carried[name] = workload.reason
+        else:
+            yield workload
+    for name, unit in host.units.items():
+        if name not in to_carry and name not in host.spoken_for and not host.rule(UnitRule, name):
+            host.candidates[name] = _candidate(name, unit)
 
 
-def _judge(name: str, unit: systemd.Properties, source: str, facts: dict[str, Json]) -> Workload:
+def _candidate(name: str, unit: systemd.Properties) -> str:
+    """Why this service would be worth carrying, with what has to be done first; or nothing."""
+    running = name.endswith(".service") and unit.get("SubState") == "running"
+    if not running or bootset.plumbing(name):
+        return ""
+    try:
+        main, pids = _processes(name, unit.get("ControlGroup", ""), int(unit.get("MainPID", "0")))
+        up_us = time.monotonic_ns() // 1000 - int(unit.get("ActiveEnterTimestampMonotonic", "0"))
+        clients = checkpoint.sockets(pids).clients
+        worth = candidates.worth(checkpoint.memory_bytes(pids), up_us, clients)
+        found = [*_unit_obstacles(unit), *criu.obstacles(main, pids)] if worth else []
+    except (LiveUpdateError, OSError):  # it ended, or its processes are not its own
+        return ""
+    if any(criu.WAY_OUT not in obstacle for obstacle in found):
+        return ""
+    return "; but first: ".join(filter(None, [worth, "; ".join(found)]))
+
+
+def _judge(name: str, unit: systemd.Properties, how: Declared, facts: dict[str, Json]) -> Workload:
     workload = Workload(
         id=f"{KIND}:{name}",
         kind=KIND,
         name=name,
         verdict=Verdict.BLOCKS,
         reason="",
-        source=source,
+        source=how.source,
+        optional=how.optional,
         provides=[f"unit:{name}"],
         needs=[criu.KERNEL],
         facts=facts,
     )
     try:
         found = _unit_obstacles(unit)
-        main, pids = _processes(workload)
+        main, pids = _processes(name, facts["cgroup"], facts["main"])
         found += criu.obstacles(main, pids)
         workload.needs += needs.of_processes(pids) + needs.of_unit(name)
     except (LiveUpdateError, OSError) as error:
@@ -121,7 +157,9 @@ def _judge(name: str, unit: systemd.Properties, source: str, facts: dict[str, Js
         workload.reason = "its memory is to be carried, but " + "; ".join(found)
         return workload
     workload.verdict = Verdict.CARRIED
-    workload.reason = f"memory carried by CRIU, as {source} says; {checkpoint.tcp_sentence(pids)}"
+    workload.reason = (
+        f"memory carried by CRIU, as {how.source} says; {checkpoint.tcp_sentence(pids)}"
+    )
     workload.bytes = checkpoint.memory_bytes(pids)
     workload.cost_us = checkpoint.FIXED_COST_US + workload.bytes // checkpoint.BYTES_PER_US
     return workload
@@ -145,15 +183,15 @@ def _unit_obstacles(unit: systemd.Properties) -> list[str]:
     return found
 
 
-def _processes(workload: Workload) -> tuple[int, list[int]]:
-    group = cgroup.folder(workload.facts["cgroup"])
-    main, pids = workload.facts["main"], cgroup.pids(group)
+def _processes(name: str, path: str, main: int) -> tuple[int, list[int]]:
+    group = cgroup.folder(path)
+    pids = cgroup.pids(group)
     if main not in pids:
-        raise ServiceError(f"main process {main} is not in the cgroup of {workload.name}")
+        raise ServiceError(f"main process {main} is not in the cgroup of {name}")
     nested = [entry.name for entry in os.scandir(group) if entry.is_dir()]
     if nested:
         raise ServiceError(
-            f"{workload.name} has control groups of its own", ", ".join(nested), "Delegate=no"
+            f"{name} has control groups of its own", ", ".join(nested), "Delegate=no"
         )
     return main, pids
 
@@ -170,7 +208,27 @@ def hold_files(workload: Workload) -> dict[str, str]:
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     if workload.verdict is not Verdict.CARRIED:  # its loss was agreed to
         return
-    main, pids = _processes(workload)
+    try:
+        _take(workload, artifacts, mark)
+    except SaveFailed as error:
+        if not workload.optional:
+            raise
+        _leave(workload, artifacts, str(error))
+
+
+def _leave(workload: Workload, artifacts: Path, why: str) -> None:
+    """What was to be carried only if possible, and cannot be, goes down with the shutdown like any
+    service."""
+    hold = [f"{systemd.RUNTIME_UNITS}/{path}" for path in hold_files(workload)]
+    workload.verdict = Verdict.RESTARTED
+    workload.reason = f"not carried: {why}"
+    remove_tree(artifacts / checkpoint.IMAGES)
+    systemd.remove_files(hold)
+    systemd.reload()
+
+
+def _take(workload: Workload, artifacts: Path, mark: Marker) -> None:
+    main, pids = _processes(workload.name, workload.facts["cgroup"], workload.facts["main"])
     if found := criu.obstacles(main, pids):
         raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(found))
     group = cgroup.folder(workload.facts["cgroup"])
@@ -179,7 +237,7 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     mark(FROZEN)
     try:
         saved = checkpoint.take(
-            workload.name, main, group, artifacts, _volatile_folders(workload.name)
+            workload.name, main, group, artifacts, volatile=_volatile(workload.name)
         )
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
@@ -189,13 +247,16 @@ def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     mark(SAVED)
 
 
-def _volatile_folders(name: str) -> list[str]:
-    """What the service has that does not outlive it: RuntimeDirectory=, PrivateTmp=."""
-    unit = systemd.show_one(name, "RuntimeDirectory", "PrivateTmp")
-    folders = [f"run/{folder}" for folder in unit.get("RuntimeDirectory", "").split()]
+def _volatile(name: str) -> list[str]:
+    """What the service has that does not outlive it: RuntimeDirectory=, PIDFile=, PrivateTmp=."""
+    unit = systemd.show_one(name, "RuntimeDirectory", "PIDFile", "PrivateTmp")
+    kept = [f"run/{folder}" for folder in unit.get("RuntimeDirectory", "").split()]
+    pid_file = unit.get("PIDFile", "").removeprefix("/")
+    if pid_file.startswith("run/") and not any(pid_file.startswith(f"{path}/") for path in kept):
+        kept.append(pid_file)
     if unit.get("PrivateTmp", "no") != "no":
-        folders += ["tmp", "var/tmp"]
-    return folders
+        kept += ["tmp", "var/tmp"]
+    return kept
 
 
 def commit(workload: Workload) -> None:
@@ -310,4 +371,4 @@ def settle() -> None:
 
 
 def _why(folder: Path) -> str:
-    return criu.first_error(folder / "restore.log")
+    return criu.restore_error(folder / "restore.log")

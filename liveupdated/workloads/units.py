@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import bootset, paths, systemd, timers, unitfiles, unitwatch
+from liveupdated import bootset, byhand, paths, systemd, unitwatch
 from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
 KIND = "units"
 RULE = UnitRule
-START_LIMIT_S = 180.0
 STOPPED_DROPIN = "zzzz-liveupdated-stopped.conf"
 RELEASED = paths.RUNTIME / "released"
 """There once the boot after the jump is done; from then on what was held back may be started."""
 HELD = paths.RUNTIME / "held"
 """One empty file a unit that this boot was kept from starting: nothing else tells, later, that it
 is stopped by hand."""
-# dbus is what everything else talks through: nobody misses it by itself.
-PLUMBING = ("dbus.service", "dbus-broker.service")
 
 STOPPED = f"""\
 # Written by liveupdated: this unit was stopped by hand before the jump, and this boot leaves it so.
@@ -46,13 +43,18 @@ _watch = unitwatch.Watch()
 
 def find(host: "Host") -> Iterable[Workload]:
     """Units started by hand, units stopped by hand, and services that come with the boot."""
-    carried = declared(host)
-    started = [
-        name
-        for name in bootset.by_hand(host.units, host.boot)
-        if name not in carried and not _is_over(host.units[name])
-    ]
-    yield from (_started_by_hand(host, name) for name in started)
+    for workload in _find(host):
+        if why := host.not_carried.get(workload.name):
+            workload.reason = f"not carried: {why}; {workload.reason}"
+        workload.candidate = host.candidates.get(workload.name, "")
+        yield workload
+
+
+def _find(host: "Host") -> Iterator[Workload]:
+    carried = (declared(host).keys() - host.not_carried.keys()) | host.spoken_for
+    started = [name for name in byhand.found(host.units, host.boot) if name not in carried]
+    for name in started:
+        yield _workload(name, *byhand.judge(host.units, host.boot, name))
     for name in bootset.stopped_by_hand(host.units, host.boot, _held()):
         yield _workload(name, Verdict.CARRIED, "stopped by hand: stays stopped", {"stopped": True})
     yield from _boot_started(host, {*started, *carried})
@@ -69,90 +71,13 @@ def _workload(name: str, verdict: Verdict, reason: str, facts: dict[str, Json]) 
     return Workload(f"{KIND}:{name}", KIND, name, verdict, reason, facts=facts)
 
 
-def _is_over(unit: systemd.Properties) -> bool:
-    """A transient timer with no time to come: it is there while its service runs, then it goes."""
-    timer = timers.pending(unit) if unit.get("Transient") == "yes" else None
-    return timer is not None and not timer["left_us"] and not timer["goes_on"]
-
-
-def _started_by_hand(host: "Host", name: str) -> Workload:
-    unit = host.units[name]
-    if unit.get("LoadState") != "loaded" and unit.get("UnitFileState") != "masked-runtime":
-        reason = f"its unit file is {unit.get('LoadState')}: nothing can start it again"
-        return _workload(name, Verdict.LOST, reason, {})
-    if unit.get("Transient") == "yes" and _belongs_to_a_client(unit):
-        reason = "systemd-run --pty or --pipe: it ends with the terminal or pipe that it serves"
-        return _workload(name, Verdict.LOST, reason, {})
-    trigger = host.boot.on_demand.get(name, "")
-    reason = f"{_how_started(name, unit, trigger)}; {_what_it_keeps(name, unit)}"
-    return _workload(name, Verdict.RESTARTED, reason, _facts(host.units, name))
-
-
-def _how_started(name: str, unit: systemd.Properties, trigger: str) -> str:
-    if unit.get("Transient") == "yes":
-        return "a transient unit (systemd-run), started again with the same properties"
-    if bootset.volatile(unit):
-        return "its unit file is in /run: that is put back, and it is started again"
-    if trigger:
-        return f"it runs because {trigger} fired: started again, from its beginning"
-    if "@" in name:
-        return "an instance of a template that boot alone would not start: started again"
-    return "started by hand, boot alone would not start it: started again"
-
-
-def _what_it_keeps(name: str, unit: systemd.Properties) -> str:
-    if name.endswith(".service"):
-        return "its memory is lost, its disk state stays"
-    if timers.pending(unit) is None:
-        return "it has no memory to lose"
-    if unit.get("Transient") == "yes":
-        return "the time it has left goes on running"
-    return "its time runs anew from the start"
-
-
-def _belongs_to_a_client(unit: systemd.Properties) -> bool:
-    """Whether a waiting systemd-run (it holds a reference) has given the service its stdio.
-
-    systemd does not report descriptors that it was handed, so the process's own are looked at.
-    """
-    if not unit.get("Refs"):
-        return False
-    if unit.get("TTYPath", "").startswith("/dev/pts/"):
-        return True
-    return any(
-        target and target != "/dev/null" and not target.startswith("socket:")
-        for target in map(_descriptor, [unit.get("MainPID", "0")] * 3, (0, 1, 2))
-    )
-
-
-def _descriptor(pid: str, number: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/fd/{number}")
-    except OSError:
-        return ""
-
-
-def _facts(units: bootset.Units, name: str) -> dict[str, Json]:
-    """All that a restart needs: the files that a boot drops, also those of the transient units that
-    this one triggers or pulls in, and when a transient timer is due."""
-    files: dict[str, str] = {}
-    for each in (name, *bootset.companions(units, name)):
-        if each == name or bootset.volatile(units[each]):
-            files |= unitfiles.unit_files(units[each])
-    facts: dict[str, Json] = {"files": files}
-    if units[name].get("Transient") == "yes" and (timer := timers.pending(units[name])):
-        facts["timer"] = timer
-    return facts
-
-
 def _boot_started(host: "Host", others: set[str]) -> Iterator[Workload]:
     for name, unit in sorted(host.units.items()):
         if (
             not name.endswith(".service")
             or unit.get("SubState") != "running"
             or name in others
-            or name in PLUMBING
-            or name.startswith(("systemd-", bootset.OWN, *bootset.SESSIONS))
+            or bootset.plumbing(name)
         ):
             continue
         if name in host.boot.started:
@@ -160,7 +85,7 @@ def _boot_started(host: "Host", others: set[str]) -> Iterator[Workload]:
         elif trigger := host.boot.on_demand.get(name):
             how, facts = f"starts when {trigger} asks for it", {"waits": True}
         else:  # another unit's start brings it back; its own is for seeing whether that was so
-            how, facts = "comes with a unit started by hand", _facts(host.units, name)
+            how, facts = "comes with a unit started by hand", byhand.facts(host.units, name)
         reason = f"{how}; its memory is lost, its disk state stays"
         yield _workload(name, Verdict.RESTARTED, reason, facts)
 
@@ -175,12 +100,8 @@ def hold_files(workload: Workload) -> dict[str, str]:
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     """Look again whether it runs, and what is left of its time."""
     workload.saved = {}
-    if "files" not in workload.facts:
-        return
-    unit = systemd.show_one(workload.name, "ActiveState", "TimersMonotonic", "TimersCalendar")
-    workload.saved["ended"] = unit.get("ActiveState") not in bootset.RUNNING
-    if "timer" in workload.facts and not workload.saved["ended"]:
-        workload.facts["timer"] = timers.pending(unit)
+    if "files" in workload.facts:
+        workload.saved = byhand.look_again(workload.name, workload.facts)
 
 
 def commit(workload: Workload) -> None:
@@ -230,14 +151,8 @@ def _bring_back(workload: Workload) -> Result:
         return Result(Outcome.LOST, workload.reason)
     try:
         if "files" in facts:
-            if (workload.saved or {}).get("ended"):
-                return Result(Outcome.RESTARTED, "it had come to its end before the jump")
-            files = dict(facts["files"])
-            if facts.get("timer"):
-                path = f"{unitfiles.TRANSIENT}/{name}.d/{unitfiles.REMAINING_DROPIN}"
-                files[path] = timers.dropin(facts["timer"])
-            unitfiles.start(name, files)
-        return _outcome(name, facts)
+            return Result(*byhand.start_again(name, facts, workload.saved))
+        return Result(*byhand.up(name, waits=bool(facts.get("waits"))))
     except LiveUpdateError as error:
         return Result(Outcome.FAILED, str(error))
 
@@ -246,7 +161,7 @@ def _stayed_stopped(name: str) -> Result:
     """Wait for the end of the boot's own job for it, which its condition keeps from starting it."""
     try:
         _note_held(name)
-        unit = _watch.until(name, unitwatch.at_rest, START_LIMIT_S)
+        unit = _watch.until(name, unitwatch.at_rest, byhand.START_LIMIT_S)
     except LiveUpdateError as error:
         return Result(Outcome.FAILED, str(error))
     if unit.get("ActiveState") in ("inactive", "failed"):
@@ -266,27 +181,3 @@ def _stop_again(name: str) -> Result:
 def _note_held(name: str) -> None:
     HELD.mkdir(mode=0o700, parents=True, exist_ok=True)
     (HELD / name).touch()
-
-
-def _outcome(name: str, facts: dict[str, Json]) -> Result:
-    """Wait until the unit's start is over."""
-    unit = _watch.until(
-        name, lambda unit: unitwatch.runs(unit) or unitwatch.at_rest(unit), START_LIMIT_S
-    )
-    if unitwatch.runs(unit):
-        return Result(Outcome.RESTARTED)
-    if facts.get("waits"):
-        return Result(Outcome.RESTARTED, "it starts when it is asked for")
-    if unit.get("ActiveState") == "inactive" and unitwatch.ran(unit):
-        return Result(Outcome.RESTARTED, "it has come to its end since")
-    return Result(Outcome.FAILED, _why_not(unit))
-
-
-def _why_not(unit: systemd.Properties) -> str:
-    if unit.get("ActiveState") == "failed":
-        return f"it failed ({unit.get('Result')})"
-    if unit.get("ConditionResult") == "no":
-        return "a condition in its unit file is not met"
-    if unitwatch.at_rest(unit):
-        return "it was not started, because of a unit that it needs"
-    return f"not up after {START_LIMIT_S:.0f} s ({unit.get('SubState')}, {unit.get('Result')})"

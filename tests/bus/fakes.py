@@ -93,6 +93,7 @@ class FakePlan:
     free_bytes: int = 1 << 40
     blockers: Sequence[str] = ("service:x cannot be carried",)
     workloads: Sequence[Workload] = ()
+    candidates: Sequence[tuple[str, str]] = (("redis.service", "256 MiB of memory"),)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from liveupdated import contract, errors
+from liveupdated import contract, errors, interfaces
 from liveupdated.api import options
 from tests.bus.conftest import World
 from tests.bus.fakes import make_session
@@ -101,7 +101,7 @@ def test_every_member_is_implemented_and_nothing_else(
 
     module, class_name = CLASSES[name]
     cls = getattr(importlib.import_module(f"liveupdated.api.{module}"), class_name)
-    described = contract.interface(name)
+    described = interfaces.interface(name)
     methods = {
         key
         for key, value in vars(cls).items()
@@ -124,7 +124,7 @@ def test_every_method_has_the_polkit_action_that_its_documentation_names(
     actions = library["liveupdated.api.polkit"].ACTIONS
     documented = {
         (name, m.name): m.annotations["org.liveupdate1.Action"]
-        for m in contract.interface(name).methods.values()
+        for m in interfaces.interface(name).methods.values()
     }
     assert {key: value for key, value in actions.items() if key[0] == name} == documented
 
@@ -160,7 +160,7 @@ def test_every_member_and_argument_of_a_dictionary_is_documented(name: str) -> N
 @pytest.mark.parametrize("name", contract.INTERFACES)
 def test_documented_errors_exist(name: str) -> None:
     known = {cls.dbus_name for cls in errors.all_errors()}
-    for method in contract.interface(name).methods.values():
+    for method in interfaces.interface(name).methods.values():
         assert set(method.annotations.get("org.liveupdate1.Errors", "").split()) <= known
 
 
@@ -189,11 +189,11 @@ def test_paths_are_escaped_as_systemd_does_it() -> None:
 def test_an_installed_package_finds_the_xml_where_packages_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract, "__file__", str(tmp_path / "liveupdated/contract.py"))
+    monkeypatch.setattr(interfaces, "__file__", str(tmp_path / "liveupdated/interfaces.py"))
     (tmp_path / "dbus").mkdir()  # python3-dbus
-    assert contract.folder() == Path("/usr/share/dbus-1/interfaces")
+    assert interfaces.folder() == Path("/usr/share/dbus-1/interfaces")
     monkeypatch.setenv("LIVEUPDATED_INTERFACES", os.fspath(tmp_path))
-    assert contract.folder() == tmp_path
+    assert interfaces.folder() == tmp_path
 
 
 def test_activation_names_the_unit() -> None:

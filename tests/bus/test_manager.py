@@ -17,6 +17,7 @@ from liveupdated.errors import (
     SaveFailed,
 )
 from liveupdated.session import State
+from liveupdated.update.inhibit import Inhibitor
 from liveupdated.update.request import Request
 from tests.bus.conftest import World, options
 from tests.bus.fakes import make_kernel, make_session
@@ -177,6 +178,7 @@ async def test_plan(world: World) -> None:
         "bytes": 1 << 33,
         "free-bytes": 1 << 40,
         "blockers": ["service:x cannot be carried"],
+        "candidates": [["redis.service", "256 MiB of memory"]],
     }
     assert workloads[0] == {
         "id": "service:redis.service",
@@ -276,11 +278,24 @@ async def test_a_block_inhibitor_is_held_by_its_descriptor(world: World) -> None
 async def test_a_delay_inhibitor_is_waited_for(world: World) -> None:
     [fd] = await world.call("Inhibit", "sss", "database", "flushes", "delay")
     world.backend.inhibitors.refuse_if_blocked()
-    late = await world.backend.inhibitors.wait_for_delays(0.01)
-    assert [inhibitor.who for inhibitor in late] == ["database"]
+    blocks = await world.call("Inhibit", "sss", "backup", "copies", "block")
+    [late] = await world.backend.inhibitors.wait_for_delays(0.01)
+    assert late.startswith("database (pid ") and "has not released" in late
     os.write(fd, b"what a holder writes is thrown away")
     asyncio.get_running_loop().call_later(0.02, os.close, fd)
-    assert await world.backend.inhibitors.wait_for_delays(5) == []
+    assert await world.backend.inhibitors.wait_for_delays(5) == []  # only `delay` delays
+    os.close(blocks[0])
+
+
+async def test_whoever_ends_instead_of_releasing_is_named(world: World) -> None:
+    holder = await asyncio.create_subprocess_exec("sleep", "60")
+    fd = world.backend.inhibitors.take(Inhibitor("database", "flushes", "delay", 0, holder.pid))
+    waiting = asyncio.create_task(world.backend.inhibitors.wait_for_delays(5))
+    await asyncio.sleep(0)
+    holder.kill()
+    await holder.wait()
+    os.close(fd)
+    assert await waiting == [f"database (pid {holder.pid}) ended with its delay inhibitor"]
 
 
 async def test_an_inhibitor_ends_with_its_holder(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liveupdated import contract
+from liveupdated import contract, interfaces
 from liveupdated.errors import NotAuthorized
 from liveupdated.exports import Call
 from tests.bus.conftest import World, make_world
@@ -54,7 +54,7 @@ async def _run(command: list[str]) -> tuple[int, str]:
 
 
 def test_every_method_is_tried() -> None:
-    assert {name for name, _ in EVERY_METHOD} == set(contract.interface(contract.MANAGER).methods)
+    assert {name for name, _ in EVERY_METHOD} == set(interfaces.interface(contract.MANAGER).methods)
 
 
 async def test_a_caller_without_authority_is_refused_everything(world: World) -> None:
@@ -148,12 +148,12 @@ class Agent:
 
 
 def _describe_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = contract.Method("BeginAuthentication", "sssa{ss}sa(sa{sv})", "", {})
-    cancel = contract.Method("CancelAuthentication", "s", "", {})
-    described = contract.Interface(AGENT, {m.name: m for m in (begin, cancel)}, {}, {}, "")
-    ours: Callable[[str], contract.Interface] = contract.interface
+    begin = interfaces.Method("BeginAuthentication", "sssa{ss}sa(sa{sv})", "", {})
+    cancel = interfaces.Method("CancelAuthentication", "s", "", {})
+    described = interfaces.Interface(AGENT, {m.name: m for m in (begin, cancel)}, {}, {}, "")
+    ours: Callable[[str], interfaces.Interface] = interfaces.interface
     monkeypatch.setattr(
-        contract, "interface", lambda name: described if name == AGENT else ours(name)
+        interfaces, "interface", lambda name: described if name == AGENT else ours(name)
     )
 
 

@@ -29,7 +29,14 @@ PACKAGES = (
     # containers; crun loads libcriu at run time, without a dependency
     "podman crun libcriu2 netavark aardvark-dns catatonit busybox-static docker.io "
     "libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu "
-    "dpdk postgresql nginx-light tmux screen vim-tiny at cron dbus-user-session"
+    "postgresql nginx-light tmux screen vim-tiny at cron dbus-user-session "
+    # DPDK, and the libraries of its testpmd: that comes in a package for development which wants
+    # headers that CRIU's newer libraries do not have, so `customize` takes it out of there
+    "dpdk ibverbs-providers librte-cmdline25 librte-mempool-ring25 librte-net-null25 "
+    "librte-net-e1000-25 librte-net-bnxt25 librte-net-i40e25 librte-net-iavf25 librte-net-ixgbe25 "
+    "librte-net-dpaa25 librte-net-bond25 librte-net-ice25 librte-net-mlx5-25 "
+    "librte-crypto-scheduler25 librte-bitratestats25 librte-bpf25 librte-gro25 librte-gso25 "
+    "librte-latencystats25 librte-pdump25"
 )
 
 OPTIONS = (

@@ -21,10 +21,10 @@ DefaultDependencies=no
 After=systemd-remount-fs.service
 Before=sysinit.target shutdown.target
 Conflicts=shutdown.target
-ConditionPathExists=/var/lib/units-saved.json
+ConditionPathExists=/var/lib/saved.json
 [Service]
 Type=notify
-ExecStart=/usr/bin/python3 -I /opt/units_jump.py {step}
+ExecStart=/usr/bin/python3 -I /opt/kind_jump.py {step}
 RemainAfterExit=yes
 # As liveupdated-restore.service.
 CapabilityBoundingSet=CAP_KILL CAP_SYS_PTRACE CAP_DAC_OVERRIDE
@@ -123,7 +123,7 @@ def show(boots: Boots, unit: str) -> dict[str, str]:
 
 
 def find(boots: Boots) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(boots.run("python3", "/opt/units_jump.py", "find"))
+    found: list[dict[str, Any]] = json.loads(boots.run("python3", "/opt/kind_jump.py", "find"))
     return found
 
 
@@ -141,16 +141,16 @@ def outcomes(boots: Boots) -> dict[str, tuple[str, str]]:
     while boots.run("systemctl", "show", "-PSubState", "jump.service").strip() != "exited":
         assert time.monotonic() < end, boots.run("journalctl", "-b", "-u", "jump.service")
         time.sleep(0.5)
-    listed = json.loads(boots.run("cat", "/var/lib/units-outcomes.json"))
+    listed = json.loads(boots.run("cat", "/var/lib/outcomes.json"))
     return {name: (outcome, reason) for name, outcome, reason in listed}
 
 
 def install(boots: Boots) -> None:
     """The units of FILES, enabled, and stand-ins for the generator and the restore unit."""
-    script = (Path(__file__).parent / "units_jump.py").read_text()
-    generator = '#!/bin/sh\nexec python3 -I /opt/units_jump.py generate "$1"\n'
+    script = (Path(__file__).parent / "kind_jump.py").read_text()
+    generator = '#!/bin/sh\nexec python3 -I /opt/kind_jump.py generate "$1"\n'
     boots.run("mkdir", "-p", "/etc/systemd/system-generators")
-    boots.run("tee", "/opt/units_jump.py", text=script)
+    boots.run("tee", "/opt/kind_jump.py", text=script)
     boots.run("tee", "/etc/systemd/system-generators/jump", text=generator)
     boots.run("chmod", "755", "/etc/systemd/system-generators/jump")
     step = "restore"
@@ -171,7 +171,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         boots.run("sh", "-c", BY_HAND)
         found = {w["name"]: w for w in find(boots)}
         before = {name: show(boots, name) for name in STARTED}
-        boots.run("python3", "/opt/units_jump.py", "save")
+        boots.run("python3", "/opt/kind_jump.py", "save")
         boots.reboot()
         yield Story(boots, fresh, found, before, outcomes(boots))
 
@@ -251,7 +251,7 @@ def test_once_released_everything_is_as_ever(story: Story) -> None:
     boots = story.boots
     boots.run("systemctl", "start", "held.service")
     assert state(boots, "held.service") == ["inactive"]
-    boots.run("python3", "/opt/units_jump.py", "settle")
+    boots.run("python3", "/opt/kind_jump.py", "settle")
     boots.run("systemctl", "start", "held.socket")  # refuses when its service is up already
     boots.run("systemctl", "start", *HELD)
     assert set(state(boots, *HELD)) == {"active"}
@@ -272,7 +272,7 @@ def test_a_boot_that_was_no_jump_brings_the_same(story: Story) -> None:
     boots.run("systemctl", "stop", *HELD)
     expected = differing(find(boots))
     assert set(HELD) < set(expected)
-    boots.run("python3", "/opt/units_jump.py", "save")
+    boots.run("python3", "/opt/kind_jump.py", "save")
     boots.run("rm", "/etc/systemd/system-generators/jump")
     boots.run("tee", "/etc/systemd/system/jump.service", text=RESTORE.format(step="restart"))
     boots.reboot()

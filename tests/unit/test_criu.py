@@ -4,37 +4,42 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from liveupdated import criu
+from liveupdated import criu, obstacles
 
 Start = Callable[[str], int]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start a Python program that says when it is ready; its pid."""
-    running: list[subprocess.Popen[str]] = []
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a Python program that tells by a file when it is ready; its pid."""
+    running: list[subprocess.Popen[bytes]] = []
 
     def run(code: str) -> int:
-        code = f"import os, socket, sys, time\n{code}\nprint('ready', flush=True); time.sleep(600)"
+        ready = tmp_path / f"ready{len(running)}"
+        code = f"import os, socket, sys, time\n{code}\nopen({str(ready)!r}, 'w'); time.sleep(600)"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         running.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        while not ready.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
         return process.pid
 
     yield run
     for process in running:
         os.killpg(process.pid, 9)
+    for process in running:  # one that is traced has ended when its tracer has
         process.communicate()
 
 
@@ -50,6 +55,14 @@ def test_an_ordinary_process_has_no_obstacle(start: Start) -> None:
     assert criu.obstacles(pid, [pid]) == []
 
 
+def test_a_child_that_ends_meanwhile_is_no_obstacle(start: Start) -> None:
+    pid = start("")
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert criu.obstacles(pid, [pid, child.pid]) == []
+    assert criu.sockets(child.pid) == {}
+
+
 def test_a_connection_to_somebody_else_is_named(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "peer"
     start(
@@ -63,8 +76,61 @@ def test_a_connection_to_somebody_else_is_named(start: Start, tmp_path: Path) ->
 
 
 def test_a_device_is_named(start: Start) -> None:
-    pid = start("f = os.open('/dev/ptmx', os.O_RDWR)")
-    assert any("/dev/p" in obstacle for obstacle in criu.obstacles(pid, [pid]))
+    pid = start("f = os.open('/dev/ptmx', os.O_RDWR); g = os.open('/dev/tty0', os.O_WRONLY)")
+    assert any("the device /dev/tty0" in obstacle for obstacle in criu.obstacles(pid, [pid]))
+
+
+def test_a_terminal_counts_only_where_its_other_end_is_elsewhere(start: Start) -> None:
+    both = start("import pty; a, b = pty.openpty()")
+    assert criu.obstacles(both, [both]) == []
+    master, slave = os.openpty()
+    pid = start(f"f = os.open({os.ttyname(slave)!r}, os.O_RDWR | os.O_NOCTTY)")
+    [found] = criu.obstacles(pid, [pid])
+    os.close(master)
+    os.close(slave)
+    assert "the terminal /dev/pts/" in found and "nohup" in found
+
+
+def test_a_pipe_to_somebody_else_is_named(start: Start) -> None:
+    ours, theirs = os.pipe()
+    pid = start(f"f = os.open('/proc/{os.getpid()}/fd/{theirs}', os.O_WRONLY)")
+    [found] = criu.obstacles(pid, [pid])
+    os.close(ours)
+    os.close(theirs)
+    assert "a pipe open that process" in found and "redirect to files" in found
+
+
+def test_a_removed_file_that_is_watched_is_named(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "watched"
+    pid = start(
+        f"import ctypes; f = open({str(path)!r}, 'w'); c = ctypes.CDLL(None)\n"
+        f"c.inotify_add_watch(c.inotify_init1(0), {str(path)!r}.encode(), 2); os.unlink(f.name)"
+    )
+    assert criu.obstacles(pid, [pid]) == [
+        f"process {pid} watches a file that was removed (inotify)"
+    ]
+
+
+def test_a_debugger_is_named(start: Start) -> None:
+    traced = start("")
+    start(f"import ctypes; ctypes.CDLL(None).ptrace(0x4206, {traced}, 0, 0)")  # PTRACE_SEIZE
+    [found] = criu.obstacles(traced, [traced])
+    assert "is traced by process" in found
+
+
+def test_a_namespace_of_a_child_is_named(start: Start) -> None:
+    new_uts = "ctypes.CDLL(None).unshare(0x04000000); time.sleep(600)"  # CLONE_NEWUTS
+    pid = start(f"import ctypes; child = os.fork()\nif not child: {new_uts}")
+    [child] = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    while os.readlink(f"/proc/{child}/ns/uts") == os.readlink("/proc/self/ns/uts"):
+        time.sleep(0.01)
+    [found] = criu.obstacles(pid, [pid, child])
+    assert f"process {child} runs in a uts namespace" in found
+
+
+def test_a_gpu_is_named_as_one() -> None:
+    for path in ("/dev/dri/renderD128", "/dev/nvidia0", "/dev/kfd"):
+        assert obstacles.device(path).startswith("a GPU")
 
 
 def test_a_process_of_another_tree_is_named(start: Start) -> None:

@@ -6,8 +6,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from liveupdated import needs
 
 
@@ -38,8 +36,9 @@ def test_addresses_but_not_loopback() -> None:
     assert needs._is_of_a_link("10.77.0.1")
 
 
-def test_a_process_that_ends_meanwhile_is_an_error_that_find_names() -> None:
+def test_a_process_that_ends_meanwhile_needs_nothing() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    with pytest.raises(OSError):
-        needs.of_processes([child.pid])
+    here = needs.of_processes([os.getpid()])
+    assert needs.of_processes([child.pid, os.getpid()]) == here
+    assert needs.of_processes([child.pid]) == []

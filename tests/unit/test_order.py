@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Which workload needs which."""
 
+import os
+import signal
 import threading
+import time
+from types import FrameType
 
 import pytest
 
+from liveupdated.errors import Cancelled
 from liveupdated.session import Verdict, Workload
 from liveupdated.update import order
 
@@ -53,3 +58,25 @@ def test_nothing_begins_after_a_failure() -> None:
     with pytest.raises(ValueError, match="a"):
         order.each([workload("b", "a"), workload("a"), workload("c", "a")], work, 2)
     assert seen == ["a"]
+
+
+def test_a_signal_ends_it_when_what_runs_is_done() -> None:
+    """As systemd stops a worker."""
+    seen: list[str] = []
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        raise Cancelled("it was cancelled")
+
+    def work(one: Workload) -> None:
+        seen.append(f"{one.name} begins")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.2)
+        seen.append(f"{one.name} ends")
+
+    before = signal.signal(signal.SIGUSR1, cancel)
+    try:
+        with pytest.raises(Cancelled):
+            order.each([workload("a"), workload("b")], work, 1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == ["a begins", "a ends"]

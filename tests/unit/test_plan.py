@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveupdated.criu import KERNEL
-from liveupdated.session import Mark, State, Verdict, Workload, new_session
-from liveupdated.timeline.marks import FROZEN, RESUMING, RUNNING, SAVED
-from liveupdated.update.plan import SPACE_RESERVE, Cost, Found, Plan, make_plan, measured
+from liveupdated.session import Verdict, Workload
+from liveupdated.update.plan import SPACE_RESERVE, Found, Plan, make_plan
+from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
 GIB = 1 << 30
@@ -40,19 +40,11 @@ def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
     assert (made.bytes, made.blackout_us) == (5 << 20, 1_300_000)
 
 
-def test_what_a_rehearsal_took_is_what_is_predicted() -> None:
-    session = new_session("rehearse")
-    session.state = State.REHEARSED
-    session.workloads = [workload("a", Verdict.CARRIED, 7 << 20), workload("b", Verdict.CARRIED)]
-    for name, us in ((FROZEN, 0), (SAVED, 20_000), (RESUMING, 500_000), (RUNNING, 530_000)):
-        session.marks.append(Mark(name, us, us, "boot", "services:a"))
-    assert measured([session]) == {"services:a": Cost(50_000, 7 << 20)}
-    known = measured([session])
-    found = Found((workload("a", Verdict.CARRIED, 1, 1),), GIB)
+def test_what_was_measured_is_what_is_predicted() -> None:
+    found = Found((workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)), GIB)
+    known = {"services:a": Cost(50_000, 7 << 20), "services:b": Cost(90_000, 1)}
     made = make_plan(found, Kernel(), "6.12", Request(), jump_us=1_000_000, measured=known)
     assert (made.blackout_us, made.bytes) == (1_050_000, 7 << 20)
-    session.state = State.ABANDONED
-    assert measured([session]) == {}
 
 
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
@@ -114,3 +106,36 @@ def test_no_plan_without_blockers_loses_what_nobody_named(
     lost = [w for w in made.workloads if w.verdict in (Verdict.LOST, Verdict.BLOCKS)]
     if not made.blockers and lost:
         assert "services:*" in patterns or {w.name for w in lost} <= {"0", "5"}
+
+
+def optional(name: str, size: int) -> Workload:
+    found = workload(name, Verdict.CARRIED, size)
+    return dataclasses.replace(found, optional=True, needs=[KERNEL])
+
+
+def test_what_is_carried_only_if_possible_never_blocks() -> None:
+    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), GIB)
+    made = make_plan(found, Kernel(), "6.12", Request(), no_criu=NO_CRIU)
+    assert made.blockers == ()
+    assert [w.verdict for w in made.workloads] == [Verdict.RESTARTED, Verdict.CARRIED]
+    assert f"the new kernel {NO_CRIU}" in made.workloads[0].reason
+
+
+def test_the_largest_of_it_stays_behind_where_there_is_no_room() -> None:
+    small, large = optional("small", 10 << 20), optional("large", 20 << 20)
+    made = plan(
+        small, large, workload("must", Verdict.CARRIED, 5 << 20), free=SPACE_RESERVE + (15 << 20)
+    )
+    assert made.blockers == ()
+    verdicts = {w.name: w.verdict for w in made.workloads}
+    assert verdicts == {
+        "small": Verdict.CARRIED,
+        "large": Verdict.RESTARTED,
+        "must": Verdict.CARRIED,
+    }
+
+
+def test_candidates_are_what_restarts_and_would_be_worth_carrying() -> None:
+    worth = dataclasses.replace(workload("a", Verdict.RESTARTED), candidate="2 clients connected")
+    made = plan(worth, workload("b", Verdict.RESTARTED))
+    assert made.candidates == (("a", "2 clients connected"),)

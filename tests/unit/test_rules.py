@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Rules and settings: layered like systemd's own files, refused by name when they are wrong."""
+"""Rules: layered like systemd's own files, refused by name when they are wrong."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from liveupdated import config, paths, rules
-from liveupdated.carry import UnitRule, declared
+from liveupdated import paths, rules
+from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import InvalidArgument
 from liveupdated.host import Host
 
@@ -63,6 +64,27 @@ def test_a_wrong_file_is_named(folders: tuple[Path, ...], text: str) -> None:
         rules.load_rules([UnitRule])
 
 
+def test_a_file_that_others_may_write_is_refused(folders: tuple[Path, ...]) -> None:
+    file = folders[1] / "open.toml"
+    file.write_text(rule("a.service", "memory"))
+    for what, mode in ((file, 0o664), (file, 0o646), (folders[1], 0o777)):
+        before = what.stat().st_mode
+        what.chmod(mode)
+        with pytest.raises(InvalidArgument, match=r"open\.toml.*can be written by others"):
+            rules.load_rules([UnitRule])
+        what.chmod(before)
+    assert decision("a.service") == "memory"
+
+
+def test_the_ready_rules_never_insist() -> None:
+    ready = Path(__file__).parents[2] / "packaging/workloads.d"
+    files = sorted(ready.glob("*.toml"))
+    assert len(files) >= 3
+    for file in files:
+        [table] = tomllib.loads(file.read_text())["workload"]
+        assert table["carry"] == "if-possible"
+
+
 def host(tmp_path: Path, text: str, *found: UnitRule, active: str = "active") -> Host:
     fragment = tmp_path / "a.service"
     fragment.write_text(text)
@@ -91,27 +113,14 @@ def test_a_rule_decides_over_the_key(tmp_path: Path) -> None:
     assert declared(host(tmp_path, "X-LiveUpdate=carry", no)) == {}
 
 
+def test_the_key_asks_for_more_than_a_rule_with_if_possible(tmp_path: Path) -> None:
+    ready = UnitRule(unit="a.service", carry="if-possible", source="ready.toml")
+    assert declared(host(tmp_path, "", ready)) == {
+        "a.service": Declared("ready.toml", optional=True)
+    }
+    insisted = declared(host(tmp_path, "X-LiveUpdate=carry", ready))["a.service"]
+    assert not insisted.optional
+
+
 def test_what_does_not_run_has_nothing_to_carry(tmp_path: Path) -> None:
     assert declared(host(tmp_path, "X-LiveUpdate=carry", active="inactive")) == {}
-
-
-def test_settings_are_merged_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, dropins = tmp_path / "liveupdated.toml", tmp_path / "conf.d"
-    dropins.mkdir()
-    main.write_text('[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n')
-    (dropins / "50.toml").write_text('[kernels]\ncmdline_add = ["c"]\n')
-    monkeypatch.setattr(paths, "CONFIG", main)
-    monkeypatch.setattr(paths, "CONFIG_DROPINS", dropins)
-    loaded = config.load_config()
-    assert (loaded.kernels.cmdline_add, loaded.kernels.cmdline_remove) == (["c"], ["b"])
-
-
-def test_an_unknown_setting_is_refused_by_file_and_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main = tmp_path / "liveupdated.toml"
-    main.write_text("[update]\nmax_blackuot_s = 1\n")
-    monkeypatch.setattr(paths, "CONFIG", main)
-    monkeypatch.setattr(paths, "CONFIG_DROPINS", tmp_path / "none")
-    with pytest.raises(InvalidArgument, match=r"(?s)liveupdated\.toml.*max_blackuot_s"):
-        config.load_config()

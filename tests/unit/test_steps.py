@@ -152,7 +152,7 @@ def test_a_failed_commit_resumes_all(store: Store, kind: Obedient) -> None:
     save.run(store)
     with pytest.raises(SaveFailed, match="does not die"):
         save.commit(store)
-    assert kind.calls[-2:] == ["resume a", "resume undying"]
+    assert set(kind.calls[-2:]) == {"resume a", "resume undying"}
     assert store.load(session.id).state is State.ABANDONED
 
 

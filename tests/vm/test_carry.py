@@ -9,6 +9,8 @@ OURS = "ls /etc/liveupdated/workloads.d /run/liveupdated/workloads.d"
 
 
 def test_carry_and_forget(vm: Machine) -> None:
+    # As a host without our ready rules: nobody has said anything.
+    vm.run("cd /etc/liveupdated/workloads.d && touch 50-memcached.toml 50-redis.toml")
     vm.run("printf 'set a 0 0 5\\r\\nhello\\r\\nquit\\r\\n' | socat -t 30 - TCP:127.0.0.1:11211")
     main = vm.run(["systemctl", "show", "-P", "MainPID", "memcached"]).stdout
     vm.run(["liveupdatectl", "carry", "memcached.service"], timeout=JUMP_LIMIT_S)
@@ -20,7 +22,7 @@ def test_carry_and_forget(vm: Machine) -> None:
 
     # Debian's redis has a user namespace: the obstacle is named, and nothing is declared.
     refused(vm, "liveupdatectl carry redis-server.service", "user namespace", "PrivateUsers=no")
-    assert "redis" not in vm.run(OURS).stdout
+    assert "carry-unit-redis" not in vm.run(OURS).stdout
     refused(vm, "liveupdatectl carry nothing", "no workload is called nothing", code=5)
 
     vm.run(["liveupdatectl", "forget", "memcached.service"], timeout=JUMP_LIMIT_S)

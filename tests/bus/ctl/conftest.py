@@ -49,11 +49,13 @@ class Command:
         return Done(process.returncode, out.decode(), err.decode())
 
     @asynccontextmanager
-    async def running(self, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(
+        self, *words: str, **variables: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
             *PROGRAM,
             *words,
-            env=self.environment,
+            env={**self.environment, **variables},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

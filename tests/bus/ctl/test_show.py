@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The commands that only ask: what the daemon says arrives, as JSON and for people."""
 
+import asyncio
+import json
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +42,32 @@ async def test_status_tells_of_inhibitors_and_the_last_session(world: World, ctl
     assert done.json["inhibitors"] == [
         {"who": "backup", "why": "it runs", "mode": "block", "uid": 0, "pid": os.getpid()}
     ]
+
+
+async def test_status_loads_neither_asyncio_nor_rich(world: World, ctl: Command) -> None:
+    """It is what shell prompts and monitoring call."""
+    program = """
+import sys
+from liveupdated.ctl.main import cli
+try:
+    cli(["status"])
+except SystemExit:
+    print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program), env=ctl.environment, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    *lines, loaded = out.decode().splitlines()
+    assert "Running:       6.12.1" in lines
+    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "xml"}
+    assert set(loaded.split()) & heavy == set()
+
+
+async def test_status_without_busctl(world: World, ctl: Command, tmp_path: Path) -> None:
+    async with ctl.running("status", "--json", PATH=str(tmp_path)) as process:
+        out, _ = await process.communicate()
+    assert json.loads(out)["running_kernel"] == "6.12.1"
 
 
 async def test_kernels(ctl: Command) -> None:
@@ -81,6 +111,13 @@ async def test_plan_asks_what_it_was_asked_and_says_no_by_its_exit_code(
     assert set(done.json) == set(shapes.Plan.__annotations__)
     assert done.json["blockers"] == ["service:x cannot be carried"]
     assert len(done.json["workloads"]) == 2
+    assert done.json["candidates"] == [
+        {
+            "name": "redis.service",
+            "why": "256 MiB of memory",
+            "command": "liveupdatectl carry redis.service",
+        }
+    ]
     done = await ctl("plan")
     assert done.code == 7
     assert "Blocked:    service:x cannot be carried" in done.out
@@ -132,6 +169,25 @@ async def test_timeline(world: World, ctl: Command) -> None:
     assert "stop+kexec" in done.out
     assert "█" in done.out
     assert "may be off by 1 s" in done.out
+
+
+async def test_pictures_and_report(world: World, ctl: Command, tmp_path: Path) -> None:
+    session = make_session("5e55")
+    world.backend.known_sessions.append(session)
+    world.backend.listener.session_changed(session)
+    done = await ctl("timeline", "5e55", "--plot", "-", "--html", f"{tmp_path}/report.html")
+    assert (done.code, done.err) == (0, "")
+    assert 'data-name="service:redis0.service"' in done.out
+    assert "6.12.1 → 7.3.4" in (tmp_path / "report.html").read_text()
+    done = await ctl("history", "--plot", f"{tmp_path}/trend.svg")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert "20.0 s, 21.0 s predicted, confirmed" in (tmp_path / "trend.svg").read_text()
+    done = await ctl("timeline", "last one", "--plot", f"{tmp_path}/none.svg")
+    assert (done.code, done.err) == (
+        5,
+        "liveupdatectl: there is no session last one\n  hint: liveupdatectl history lists them\n",
+    )
+    assert not (tmp_path / "none.svg").exists()
 
 
 async def test_a_poor_locale_gets_an_answer_too(

@@ -48,6 +48,7 @@ def plan(*blockers: str) -> Plan:
             workload("ssh.service"),
             workload("screen", "lost", "process"),
         ],
+        candidates=[],
     )
 
 

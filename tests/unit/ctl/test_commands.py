@@ -17,6 +17,8 @@ from liveupdated.ctl.main import cli
 from liveupdated.ctl.report import sentence
 
 COMMANDS = sorted(cli.commands)
+LOCAL = {"advise"}
+"""They need no service."""
 
 
 def run(*words: str) -> Result:
@@ -31,7 +33,7 @@ def no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_every_method_of_the_manager_has_its_command() -> None:
     contract_methods = """status kernels workloads plan stage unstage update history timeline
         rehearse rollback confirm block unblock carry forget schedule unschedule cancel"""
-    assert sorted(contract_methods.split()) == COMMANDS
+    assert sorted([*contract_methods.split(), *LOCAL]) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,7 +77,8 @@ def test_a_wrong_command_line_exits_with_2(words: list[str], no_bus: None) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in {"block", "unblock", "carry", "forget", "schedule"}]
+    "command",
+    [c for c in COMMANDS if c not in LOCAL | {"block", "unblock", "carry", "forget", "schedule"}],
 )
 def test_without_a_bus_it_says_so(command: str, no_bus: None) -> None:
     result = run(command, "--json")
@@ -115,5 +118,5 @@ except SystemExit:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
-    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "liveupdated.bus"}
+    heavy = {"asyncio", "rich", "pydantic", "dbus_next", "dbus_fast", "xml", "liveupdated.bus"}
     assert loaded & heavy == set()

@@ -2,21 +2,30 @@
 import time
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveupdated.ctl import render
-from liveupdated.ctl.shapes import Inhibitor
+from liveupdated.ctl import brief, render
+from liveupdated.ctl.shapes import Candidate, Inhibitor, Status
 
 from . import example
 
 
 @pytest.fixture
-def text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What somebody reads in a pipe, line by line."""
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+
+
+def status(shape: Status) -> list[str]:
+    return [click.unstyle(line) for line in brief.status(shape, example.NOW)]
+
+
+@pytest.fixture
+def text(capsys: pytest.CaptureFixture[str], utc: None) -> Any:
+    """What somebody reads in a pipe, line by line."""
 
     def printed(what: Any) -> list[str]:
         render.show(what)
@@ -28,8 +37,8 @@ def text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return printed
 
 
-def test_status_says_it_in_a_few_lines(text: Any) -> None:
-    assert text(render.status(example.status(), example.NOW)) == [
+def test_status_says_it_in_a_few_lines(utc: None) -> None:
+    assert status(example.status()) == [
         "State:         idle",
         "Running:       deb-6.12.57",
         "Staged:        none",
@@ -40,23 +49,23 @@ def test_status_says_it_in_a_few_lines(text: Any) -> None:
     ]
 
 
-def test_status_never_takes_more_than_ten_lines(text: Any) -> None:
+def test_status_never_takes_more_than_ten_lines(utc: None) -> None:
     shape = example.status()
     held = [Inhibitor(who=f"w{i}", why="busy", mode="block", uid=0, pid=1) for i in range(50)]
     shape["inhibitors"] = held
-    lines = text(render.status(shape, example.NOW))
+    lines = status(shape)
     assert len(lines) <= 10
     assert lines[-1] == "Inhibitors:    w2 and 47 more"
     shape["inhibitors"] = held[:1]
-    assert text(render.status(shape, example.NOW))[-1] == "Inhibitor:     w0 (block): busy"
+    assert status(shape)[-1] == "Inhibitor:     w0 (block): busy"
 
 
-def test_a_host_without_history(text: Any) -> None:
+def test_a_host_without_history(utc: None) -> None:
     shape = example.status()
     shape["last_session"] = None
     shape["next_update_us"] = 0
     shape["reboot_required"] = False
-    lines = text(render.status(shape, example.NOW))
+    lines = status(shape)
     assert lines[3:] == [
         "Reboot:        not required",
         "Next update:   not scheduled",
@@ -98,6 +107,16 @@ def test_plan_names_its_blockers(text: Any) -> None:
     lines = text(render.plan(example.plan("screen would be lost", "no room")))
     assert "Blocked:    screen would be lost" in lines
     assert "Blocked:    no room" in lines
+
+
+def test_plan_proposes_candidates_with_the_command_to_type(text: Any) -> None:
+    shape = example.plan()
+    command = "liveupdatectl carry cron.service"
+    shape["candidates"] = [Candidate(name="cron.service", why="up for 3 days", command=command)]
+    assert text(render.plan(shape))[-2:] == [
+        "These could be carried with their memory:",
+        "  liveupdatectl carry cron.service  # up for 3 days",
+    ]
 
 
 def test_kernels_are_marked(text: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveupdated import paths
 from liveupdated.errors import InvalidArgument
 from liveupdated.kernels import cmdline
 from tests.unit.kernels.fabricate import put
@@ -144,3 +145,12 @@ def test_what_hides_features_of_the_cpu_is_found(
     words: str, running: str, hidden: list[str]
 ) -> None:
     assert cmdline.hidden_cpu_features(words.split(), running.split()) == hidden
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[]", "{}", '{"0123456789abcdef": 5}', '{"fedcba9876543210": "a"}']
+)
+def test_words_that_were_not_kept_for_this_boot_do_not_count(kept: str, root: Path) -> None:
+    put(root / "proc/cmdline", "BOOT_IMAGE=/v root=/dev/vda1 liveupdated.token=0123456789abcdef\n")
+    put(paths.LOADER_CMDLINE, kept)
+    assert cmdline.base(None) == ["root=/dev/vda1"]

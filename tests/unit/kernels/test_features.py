@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated.kernels.features import CRIU_OPTIONS, BuildConfig, Features, features, find_config
+from liveupdated.kernels.features import (
+    CRIU_OPTIONS,
+    BuildConfig,
+    Features,
+    features,
+    find_config,
+    releases,
+)
 from tests.unit.kernels.conftest import RUNNING
 from tests.unit.kernels.fabricate import put
 
@@ -68,3 +75,12 @@ def test_a_release_cannot_lead_elsewhere(root: Path) -> None:
     (root / "usr/lib/modules").mkdir()
     assert find_config("..") is None
     assert find_config("../modules/..") is None
+
+
+def test_releases_are_those_that_have_a_configuration(root: Path) -> None:
+    assert releases() == []
+    put(root / "boot/config-6.1-x", "")
+    put(root / "usr/lib/modules/6.1-x/config", "")
+    put(root / "usr/lib/modules/7.3-y/config", "")
+    put(root / "usr/lib/modules/8.0-z/modules.dep", "")
+    assert releases() == ["6.1-x", "7.3-y"]

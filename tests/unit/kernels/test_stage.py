@@ -276,3 +276,25 @@ def test_request_that_is_none(text: str) -> None:
     put(paths.STAGE_REQUEST, text)
     with pytest.raises(InvalidArgument):
         stage.read_request()
+
+
+def test_what_was_for_one_jump_is_not_handed_on(host: Host) -> None:
+    paths.STATE.mkdir(parents=True)
+    added = KernelConfig(cmdline_add=("quiet", "panic=10"), cmdline_remove=("ro",))
+    put(host.root / "proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro\n")
+    second = TOKEN[::-1]
+    for token in (TOKEN, second):
+        stage.run(Request("6.18.1", "initcall_debug", token), added)
+        words = host.cmdline.split()
+        assert words[:4] == ["root=/dev/vda1", "quiet", "panic=10", "initcall_debug"]
+        put(host.root / "proc/cmdline", host.cmdline + "\n")
+    # Staged for a jump that did not happen: this boot is still the one it was.
+    stage.run(Request("6.18.1", "", "f" * 32), added)
+    stage.run(Request("6.18.1", "", "e" * 32), CONFIG)
+    assert host.cmdline.split()[:2] == ["root=/dev/vda1", "ro"]
+    assert "initcall_debug" not in host.cmdline and "panic" not in host.cmdline
+
+
+def test_without_room_for_the_loaders_words_it_is_staged_all_the_same(host: Host) -> None:
+    paths.LOADER_CMDLINE.mkdir(parents=True)
+    assert stage.run(Request("6.18.1", "", TOKEN), CONFIG).token == TOKEN

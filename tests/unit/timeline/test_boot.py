@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from liveupdated.session import mark_now
-from liveupdated.timeline import boot, marks
+from liveupdated.timeline import boot, kernellog, marks
 
 SHOW = """\
 FirmwareTimestampMonotonic=17770382
@@ -107,5 +107,5 @@ def test_the_running_boot_is_told_in_order_and_by_the_present_clock() -> None:
 
 def test_neither_systemd_nor_kernel_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(boot, "_kmsg", lambda: "")
+    monkeypatch.setattr(kernellog, "kmsg", lambda: "")
     assert {mark.name for mark in boot.boot_marks()} <= {marks.CLOCK_SYNCHRONIZED}

@@ -139,3 +139,25 @@ def test_a_workload_that_never_came_back_has_no_blackout(session: Session) -> No
     session.marks = [m for m in session.marks if (m.name, m.workload) != (marks.RUNNING, REDIS)]
     blackouts = [p.workload for p in phases(session) if p.name == "blackout"]
     assert blackouts == [COUNTER]
+
+
+def test_a_virtual_machine_has_five_phases_of_its_own(session: Session) -> None:
+    guest = "machines:mail.service"
+    session.marks += [
+        mark(marks.FROZEN, 101_300_000, OLD, OLD_OFFSET, guest),
+        mark(marks.PAUSED, 101_304_000, OLD, OLD_OFFSET, guest),
+        mark(marks.SAVED, 101_404_000, OLD, OLD_OFFSET, guest),
+        mark(marks.RETURNING, 7_000_000, NEW, NEW_BEGIN, guest),
+        mark(marks.RETURNED, 7_800_000, NEW, NEW_BEGIN, guest),
+        mark(marks.RUNNING, 7_820_000, NEW, NEW_BEGIN, guest),
+    ]
+    spans = {p.name: p.duration_us // 1000 for p in phases(session) if p.workload == guest}
+    assert spans == {
+        "blackout": 13_220,
+        "blackout/save": 104,
+        "blackout/pause": 4,
+        "blackout/snapshot": 100,
+        "blackout/kexec": 12_296,
+        "blackout/restore": 800,
+        "blackout/resume": 20,
+    }

@@ -43,8 +43,8 @@ def option(kind: Kind, name: str, default: Any) -> Any:
 
     - MEMORY (MiB), PORTS, QEMU_ARGS, APPEND: what its machine has to have;
     - ACCEPT: patterns of losses that are agreed to;
-    - REFUSED (a workload's id), REFUSAL (bash that puts an obstacle in the way which shows only
-      when it is saved), REFUSAL_WORDS (of the error), REFUSAL_UNDO (bash);
+    - REFUSAL (bash that puts an obstacle in a workload's way which shows only when it is saved),
+      REFUSAL_WORDS (of the error, for each such workload), REFUSAL_UNDO (bash);
     - assert_planned(vm, rows): more about the plan's rows, by id;
     - assert_returned(vm, session): more about the first jump;
     - assert_fresh(vm): after the jump with ALTER.

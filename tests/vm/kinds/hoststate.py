@@ -39,7 +39,7 @@ dd if=/dev/zero of=/var/swap bs=1M count=16 status=none
 chmod 600 /var/swap
 mkswap -q /var/swap
 swapon -p 5 /var/swap
-echo 8 > /proc/sys/vm/nr_hugepages
+echo $(( $(cat /proc/sys/vm/nr_hugepages) + 8 )) > /proc/sys/vm/nr_hugepages
 mkdir -p /sys/fs/cgroup/hand/below
 echo 50M > /sys/fs/cgroup/hand/memory.max
 """

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Services by the ready rules: redis with a client outside, postgres in the middle of a
+transaction, memcached; nginx, which starts afresh; and one whose pid is taken after the jump."""
+
+from tests.lab.qemu import Machine
+from tests.vm.client import Client
+from tests.vm.guest import JUMP_LIMIT_S
+from tests.vm.kinds import Row
+from tests.vm.postgres import Session
+
+REDIS_PORT, POSTGRES_PORT = 6379, 5432
+PORTS = [REDIS_PORT, POSTGRES_PORT]
+KEYS, VALUE_BYTES = 256, 1 << 20
+REDIS = b"""\
+[Service]
+PrivateUsers=no
+ExecStart=
+ExecStart=/usr/bin/redis-server /etc/redis/redis.conf --supervised systemd --daemonize no \\
+ --bind 0.0.0.0 ::1 --protected-mode no --save "" --timeout 0 --enable-debug-command local
+"""
+POSTGRES = b"[Service]\nPrivateIPC=yes\n"
+POSTGRES_SETUP = """
+set -e
+cd /etc/postgresql/*/main
+sed -i "s/^#*listen_addresses.*/listen_addresses = '*'/" postgresql.conf
+echo 'host all lab all trust' >> pg_hba.conf
+systemctl start postgresql@17-main
+cd /
+runuser -u postgres -- psql -qc "create role lab login" -c "create table books (page int)" \
+    -c "grant all on books to lab"
+"""
+# A child far above all other pids, so that nobody else is in the way of whoever takes its own.
+VICTIM = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/bin/bash -c 'last=$$(cat /proc/sys/kernel/ns_last_pid); \\
+ echo 300000 > /proc/sys/kernel/ns_last_pid; sleep infinity & \\
+ echo $$last > /proc/sys/kernel/ns_last_pid; echo $$! > /var/lib/victim; wait'
+[Install]
+WantedBy=multi-user.target
+"""
+THIEF = """
+pid=$(cat /var/lib/victim) pids=/proc/sys/kernel/ns_last_pid
+cat > /etc/systemd/system/thief.service <<END
+[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/bash -c 'last=\\$\\$(cat $pids); until [ -d /proc/$pid ]; do \\
+ echo $((pid - 1)) > $pids; sleep infinity & done; echo \\$\\$last > $pids'
+RemainAfterExit=yes
+[Install]
+WantedBy=sysinit.target
+END
+mkdir -p /etc/systemd/system/sysinit.target.wants
+ln -s ../thief.service /etc/systemd/system/sysinit.target.wants/
+"""
+PLANNED = {
+    "services:redis-server.service": "carried",
+    "services:postgresql@17-main.service": "carried",
+    "services:memcached.service": "carried",
+    "services:victim.service": "carried",
+    "units:nginx.service": "restarted",
+}
+OUTCOMES = PLANNED
+ALTER = f"""
+folder=$(printf services:memcached.service | sha256sum | cut -c 1-16)
+for image in /var/lib/liveupdated/current/$folder/images/core-*.img; do
+    echo forged >> $image
+done
+{THIEF}
+"""
+ALTERED = {
+    "services:memcached.service": ("restarted", "altered"),
+    "services:victim.service": ("restarted", "was taken by sleep"),
+}
+REFUSAL = """
+systemd-run --unit=ghost bash -c \
+    'exec 9<>/var/ghost; head -c 80M /dev/zero >&9; rm /var/ghost; touch /run/ghost; sleep infinity'
+until [ -e /run/ghost ]; do sleep 1; done
+printf '[[workload]]\\nunit = "ghost.service"\\ncarry = "memory"\\n' \
+    > /etc/liveupdated/workloads.d/ghost.toml
+"""
+REFUSAL_WORDS = ["ghost.service could not be checkpointed", "ghost"]
+REFUSAL_UNDO = "rm /etc/liveupdated/workloads.d/ghost.toml; systemctl stop ghost"
+
+_clients: dict[int, tuple[Client, Session]] = {}
+"""Outside of the machine, by its id."""
+
+
+def furnish(vm: Machine) -> None:
+    vm.put(REDIS, "/etc/systemd/system/redis-server.service.d/override.conf")
+    vm.put(POSTGRES, "/etc/systemd/system/postgresql@.service.d/override.conf")
+    vm.put(VICTIM, "/etc/systemd/system/victim.service")
+    vm.run(
+        "systemctl daemon-reload; systemctl restart redis-server; systemctl start memcached",
+        timeout=JUMP_LIMIT_S,
+    )
+    vm.run(
+        "systemctl enable --now victim nginx; systemctl enable redis-server memcached",
+        timeout=JUMP_LIMIT_S,
+    )
+    vm.run(f"redis-cli debug populate {KEYS} page {VALUE_BYTES}", timeout=JUMP_LIMIT_S)
+    vm.run(POSTGRES_SETUP, timeout=JUMP_LIMIT_S)
+    session = Session(vm.port(POSTGRES_PORT), "lab", "postgres", JUMP_LIMIT_S)
+    session.ask("begin")
+    session.ask("insert into books values (1), (2)")
+    _clients[id(vm)] = (Client(vm.port(REDIS_PORT)), session)
+
+
+def assert_goes_on(vm: Machine) -> None:
+    client, session = _clients[id(vm)]
+    assert session.ask("select page from books order by page") == ["1", "2"]
+    seen = client.answers
+    vm.run(
+        f"until [ $(redis-cli --raw get asked) -gt {seen + 2} ]; do sleep 0.5; done",
+        timeout=JUMP_LIMIT_S,
+    )
+    assert not client.error, client.error
+    assert vm.run(f"redis-cli strlen page:{KEYS - 1}").stdout.strip() == str(VALUE_BYTES)
+    # Nobody else sees what is not committed.
+    count = "runuser -u postgres -- psql -Atc 'select count(*) from books'"
+    assert vm.run(f"cd /; {count}").stdout.strip() == "0"
+    answer = vm.run("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t 30 - TCP:127.0.0.1:80").stdout
+    assert answer.startswith("HTTP/1.1 200 OK")
+
+
+def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
+    redis = rows["services:redis-server.service"]
+    assert "/usr/lib/liveupdated/workloads.d/50-redis.toml" in redis["reason"]
+    assert "1 TCP connection carried too" in redis["reason"]
+    assert redis["bytes"] > KEYS * VALUE_BYTES
+
+
+def assert_fresh(vm: Machine) -> None:
+    client, session = _clients.pop(id(vm))
+    session.ask("commit")
+    count = "runuser -u postgres -- psql -Atc 'select count(*) from books'"
+    assert vm.run(f"cd /; {count}").stdout.strip() == "2"
+    session.close()
+    client.end()
+    assert not client.error, client.error
