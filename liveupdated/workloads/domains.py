@@ -7,8 +7,7 @@ transient one into a file of ours.  Between save and restore the domain is shut 
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +16,7 @@ from xml.etree.ElementTree import ParseError
 from liveupdated import cgroup, libvirt, needs, paths, systemd
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed, ServiceError
 from liveupdated.instructions import TURN_LIMIT_S
-from liveupdated.libvirt import definition, gate
+from liveupdated.libvirt import definition, gate, start, supplies
 from liveupdated.libvirt.definition import Definition
 from liveupdated.qemu import files, process, snapshot
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -30,16 +29,11 @@ if TYPE_CHECKING:
 KIND = "domains"
 STATE = "state"
 XML = "domain.xml"
-SUPPLIES = (("networks", "net", "Active", "yes"), ("pools", "pool", "State", "running"))
-"""What domains stand on in libvirt: our word, virsh's, and what its `-info` says of one in use."""
 
 # Rough figures for a prediction before the first rehearsal: libvirt's and QEMU's start, and memory
 # written once and read once by a disk of 200 MB/s.
 FIXED_COST_US = 3_000_000
 BYTES_PER_US = 100
-AGENT_LIMIT_S = 10.0
-STARTS, START_PAUSE_S = 4, 5.0
-"""How often libvirt is asked to start a domain, and the pause in between."""
 DAEMON_LIMIT_S = 120
 """For the daemon's own start, after our gate."""
 
@@ -197,15 +191,7 @@ def _keep_definitions(facts: dict[str, Json], artifacts: Path) -> None:
     if not facts["persistent"]:
         xml = libvirt.virsh("dumpxml", facts["uuid"], "--inactive", "--security-info")
         (artifacts / XML).write_text(xml)
-    for key, word, _, _ in SUPPLIES:
-        for name in facts[key]:
-            if libvirt.info(f"{word}-info", name).get("Persistent") == "no":
-                xml = libvirt.virsh(f"{word}-dumpxml", name)
-                _kept_definition(artifacts, word, name).write_text(xml)
-
-
-def _kept_definition(folder: Path, word: str, name: str) -> Path:
-    return folder / f"{word}-{name}.xml"
+    supplies.keep(facts, artifacts)
 
 
 def _save(workload: Workload, artifacts: Path, mark: Marker) -> None:
@@ -308,7 +294,7 @@ def restart(workload: Workload) -> Result:
         return _afresh(workload, lost)
     try:
         systemd.start(facts["daemon"])
-        if not _is_there(facts["uuid"], running=facts["running"]):
+        if not start.is_there(facts["uuid"], running=facts["running"]):
             return _load_or_afresh(workload, lambda name: None)
     except LiveUpdateError as error:
         return Result(Outcome.FAILED, str(error))
@@ -329,7 +315,9 @@ def _load_or_afresh(workload: Workload, mark: Marker) -> Result:
         mark(RUNNING)
         return result
     mark(RUNNING)
-    return Result(Outcome.CARRIED, _set_clock(workload.facts))
+    facts = workload.facts
+    late = start.set_clock(facts["uuid"]) if facts["agent"] and facts["running"] else ""
+    return Result(Outcome.CARRIED, late)
 
 
 def _refuse_changed(workload: Workload) -> None:
@@ -353,63 +341,22 @@ def _refuse_changed(workload: Workload) -> None:
 def _supply(workload: Workload) -> None:
     """Libvirt itself, and the networks and pools that the domain had.  Raises ServiceError."""
     systemd.start(workload.facts["daemon"])
-    for key, word, shown, there in SUPPLIES:
-        for name in workload.facts[key]:
-            _start_supply(workload, word, name, (shown, there))
-
-
-def _start_supply(workload: Workload, word: str, name: str, there: tuple[str, str]) -> None:
-    kept = _kept_definition(Path((workload.saved or {}).get("folder", "")), word, name)
-    with contextlib.suppress(ServiceError):  # there is none of that name
-        if there in libvirt.info(f"{word}-info", name).items():
-            return
-    try:
-        if kept.is_file():
-            libvirt.virsh(f"{word}-create", str(kept))
-        else:
-            libvirt.virsh(f"{word}-start", name)
-    except ServiceError:
-        # Its own autostart may have come in between.
-        if there not in libvirt.info(f"{word}-info", name).items():
-            raise
+    supplies.start(workload.facts, Path((workload.saved or {}).get("folder", "")))
 
 
 def _load(workload: Workload) -> None:
     """Have libvirt restore it, paused, or wait until its autostart has.  Raises ServiceError."""
     facts, image = workload.facts, (workload.saved or {})["image"]
     command = ("start", facts["uuid"]) if facts["persistent"] else ("restore", image)
-    _until_there(
-        lambda: libvirt.virsh(*command, "--paused", limit_s=libvirt.TRANSFER_LIMIT_S),
+    start.until_there(
         facts["uuid"],
+        *command,
+        "--paused",
         running=facts["running"],
+        limit_s=libvirt.TRANSFER_LIMIT_S,
     )
     if libvirt.state(facts["uuid"])[1] == "booted":
         raise RestoreFailed("libvirt has started it without its saved state")
-
-
-def _until_there(start: Callable[[], object], uuid: str, *, running: bool) -> None:
-    """Start it; it is there all the same when libvirt's autostart came in between.
-
-    In a busy boot a start can fail that works a moment later: systemd's answer about the guest's
-    scope comes after the 25 s that libvirt waits, or libvirt takes the mount of all cgroups that
-    CRIU has beside a container (`.criu.cgyard`, cgroup.c of CRIU) for the host's (virCgroupDetect
-    of its vircgroup.c reads /proc/mounts).  Raises ServiceError.
-    """
-    for left in reversed(range(STARTS)):
-        try:
-            start()
-        except ServiceError:
-            if _is_there(uuid, running=running):
-                return
-            if not left:
-                raise
-            time.sleep(START_PAUSE_S)
-        else:
-            return
-
-
-def _is_there(uuid: str, *, running: bool) -> bool:
-    return libvirt.settled(uuid, running=running)[0] in ("running", "paused")
 
 
 def _afresh(workload: Workload, reason: str) -> Result:
@@ -417,35 +364,19 @@ def _afresh(workload: Workload, reason: str) -> Result:
     facts, saved = workload.facts, workload.saved or {}
     try:
         _supply(workload)
-        if not _is_there(facts["uuid"], running=False):
+        if not start.is_there(facts["uuid"], running=False):
             if facts["persistent"]:
                 command = ["start", facts["uuid"], "--force-boot"]
             elif "folder" in saved:
                 command = ["create", str(Path(saved["folder"]) / XML)]
             else:
                 return Result(Outcome.LOST, f"{reason}; it was transient, libvirt has forgotten it")
-            _until_there(lambda: libvirt.virsh(*command), facts["uuid"], running=False)
+            start.until_there(facts["uuid"], *command, running=False)
         if libvirt.state(facts["uuid"])[1] == "restored":
             return Result(Outcome.CARRIED, "libvirt had its state on the disk and restored it")
     except LiveUpdateError as error:
         return Result(Outcome.FAILED, f"{reason}; and it does not start: {error}")
     return Result(Outcome.RESTARTED, f"{reason}; started afresh")
-
-
-def _set_clock(facts: dict[str, Json]) -> str:
-    """Have the guest's agent set its clock, if it had one; returns what went wrong."""
-    if not facts["agent"] or not facts["running"]:
-        return ""
-    end = time.monotonic() + AGENT_LIMIT_S
-    while True:
-        try:
-            libvirt.virsh("domtime", facts["uuid"], "--now", limit_s=AGENT_LIMIT_S)
-        except ServiceError as error:
-            if time.monotonic() > end:
-                return f"the guest's clock may be late: {error}"
-            time.sleep(libvirt.POLL_S)
-        else:
-            return ""
 
 
 def settle() -> None:

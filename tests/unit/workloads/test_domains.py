@@ -7,7 +7,7 @@ import pytest
 
 from liveupdated import libvirt, paths, systemd
 from liveupdated.errors import ServiceError
-from liveupdated.libvirt import gate
+from liveupdated.libvirt import gate, start
 from liveupdated.qemu import files
 from liveupdated.session import Outcome, Verdict, Workload
 from liveupdated.workloads import domains
@@ -49,7 +49,7 @@ def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Libvirt:
     monkeypatch.setattr(libvirt, "virsh", found.virsh)
     monkeypatch.setattr(systemd, "start", lambda unit: None)
     monkeypatch.setattr(paths, "RESTORING", tmp_path / "restoring")
-    monkeypatch.setattr(domains, "START_PAUSE_S", 0.0)
+    monkeypatch.setattr(start, "PAUSE_S", 0.0)
     return found
 
 
@@ -126,7 +126,7 @@ def test_a_refusal_is_a_fresh_start_in_libvirts_words(
 def test_what_fails_in_a_busy_boot_is_tried_again(
     there: Libvirt, domain: Workload, tmp_path: Path
 ) -> None:
-    there.refused, there.refusals = "Connection timed out", domains.STARTS - 1
+    there.refused, there.refusals = "Connection timed out", start.STARTS - 1
     assert domains.restore(domain, tmp_path, lambda name: None).outcome is Outcome.CARRIED
     assert f"start {UUID} --force-boot" not in there.calls
 
