@@ -53,7 +53,6 @@ RESUME_UNIT = "liveupdated-resume.service"
 RESTORE_UNIT = "liveupdated-restore.service"
 HEALTH_UNIT = "liveupdated-health.service"
 BASELINE_UNIT = "liveupdated-baseline.service"
-UPDATE_UNIT = "liveupdated-update.service"
 UPDATE_TIMER = "liveupdated-update.timer"
 
 LIBEXEC = Path("/usr/libexec/liveupdated")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from liveupdated import pci, spdk, unitfiles, unitrestore
 from liveupdated.carry import declared
 from liveupdated.errors import SaveFailed, ServiceError
+from liveupdated.procs import places
 from liveupdated.session import Outcome, Verdict, Workload, write_durably
 from liveupdated.timeline.marks import RUNNING
 from liveupdated.workloads import Marker, Result
@@ -50,9 +51,9 @@ RULE = SpdkRule
 def find(host: "Host") -> Iterable[Workload]:
     """Every target whose socket has `spdk` in its name, or is named by a rule."""
     carried = declared(host)
-    mains = {unit.get("MainPID"): name for name, unit in host.units.items()}
+    mains = places.mains(host.units)
     for target, rule in _targets(host):
-        unit = mains.get(str(target.pid), "")
+        unit = mains.get(target.pid, "")
         if unit not in carried and target.pid not in host.spoken_for_pids:
             host.spoken_for_pids.add(target.pid)
             yield _judged(host, target, unit, rule)
