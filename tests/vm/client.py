@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A client of redis outside the machine."""
+"""A client outside the machine, with one connection that must not break."""
 
 import socket
 import threading
@@ -8,9 +8,12 @@ from tests.vm.guest import JUMP_LIMIT_S
 
 
 class Client:
-    """A client outside the machine, with one connection that is asked something all the time."""
+    """Asks something all the time; `answer` is what comes then, with a number that goes up."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, question: bytes = b"INCR asked\r\n", answer: bytes = b":%d\r\n"
+    ) -> None:
+        self._question, self._answer = question, answer
         self.answers = 0
         self.error = ""
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -23,10 +26,11 @@ class Client:
         try:
             with self._socket, self._socket.makefile("rb") as answers:
                 while not self._ended.wait(0.2):
-                    self._socket.sendall(b"INCR asked\r\n")
+                    self._socket.sendall(self._question)
+                    said = answers.readline()
                     self.answers += 1
-                    if answers.readline() != b":%d\r\n" % self.answers:
-                        raise ValueError(f"another answer than the {self.answers}th")
+                    if said != self._answer % self.answers:
+                        raise ValueError(f"{said!r} as the {self.answers}th answer")
         except (OSError, ValueError) as error:
             self.error = str(error) or type(error).__name__
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Containers of podman: kept by podman, with a restart policy, in a pod, of a quadlet, of runc."""
 
-import socket
 import threading
 import urllib.request
 
 from tests.lab.qemu import Machine
+from tests.vm.client import Client
 from tests.vm.guest import JUMP_LIMIT_S
 from tests.vm.kinds import Row
 
@@ -82,30 +82,6 @@ for file in /var/lib/containers/storage/overlay-containers/*/userdata/checkpoint
 ALTERED = {f"containers:{name}": ("restarted", "altered") for name in CARRIED}
 
 
-class Client:
-    """A client outside the machine, with one connection that is asked something all the time."""
-
-    def __init__(self, port: int) -> None:
-        self.answers = 0
-        self.error = ""
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.settimeout(JUMP_LIMIT_S)
-        threading.Thread(target=self._ask, daemon=True).start()
-
-    def _ask(self) -> None:
-        pause = threading.Event()
-        try:
-            with self._socket, self._socket.makefile("rb") as answers:
-                while not pause.wait(0.3):
-                    self._socket.sendall(b"?\n")
-                    answer = answers.readline()
-                    self.answers += 1
-                    if answer != b"%d\n" % self.answers:
-                        raise ValueError(f"{answer!r} as the {self.answers}th answer")
-        except (OSError, ValueError) as error:
-            self.error = str(error) or type(error).__name__
-
-
 _clients: list[Client] = []
 
 
@@ -130,7 +106,7 @@ def furnish(vm: Machine) -> None:
     vm.put(QUADLET, "/etc/containers/systemd/quadlet.container")
     vm.run("systemctl daemon-reload; systemctl start quadlet", timeout=JUMP_LIMIT_S)
     vm.run("until ss -Htln | grep -q 8081; do sleep 0.2; done; sleep 2", timeout=JUMP_LIMIT_S)
-    _clients.append(Client(vm.port(8081)))
+    _clients.append(Client(vm.port(8081), b"?\n", b"%d\n"))
 
 
 def start(vm: Machine, words: str) -> None:
