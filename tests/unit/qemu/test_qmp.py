@@ -28,7 +28,10 @@ def test_a_command_and_its_answer_among_events(start: Start) -> None:
         assert monitor.execute("query-name") == {"name": "small"}
 
 
-def test_a_second_client_is_told_that_it_is_busy(start: Start, tmp_path: Path) -> None:
+def test_a_second_client_is_told_that_it_is_busy(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmp, "GREETING_LIMIT_S", 2.0)
     second = tmp_path / "second"
     guest = start("-qmp", f"unix:{second},server=on,wait=off")
     guest.until(second.exists)
