@@ -146,11 +146,11 @@ def hold(name: str, saved: dict[str, Json]) -> None:
             tcp.hold(name, tcp.from_json(saved["tcp"]))
 
 
-def release(name: str) -> None:
+def release(name: str, *, bridged: bool = False) -> None:
     """Let the network have the connections again; should nft fail, they come back in time."""
     if tcp.available():
         with contextlib.suppress(SaveFailed):
-            tcp.release(name)
+            tcp.release(name, bridged=bridged)
 
 
 # --- what was saved, and whether it still is that ---

@@ -60,6 +60,12 @@ class Tracked:
             return self.reply_destination, self.reply_source
         return self.destination, self.source
 
+    def inside(self, addresses: Collection[str]) -> tuple[Endpoint, Endpoint]:
+        """Local end and peer as who has one of `addresses` sees them."""
+        if self.source.address in addresses:
+            return self.source, self.destination
+        return self.reply_source, self.reply_destination
+
 
 def to_json(found: Iterable[Tracked]) -> Json:
     return [asdict(each) for each in found]

@@ -16,7 +16,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,6 +41,10 @@ _PIDFD_GETFD = 438
 """pidfd_getfd(2); the same number on every architecture, as for all since Linux 5.1."""
 _MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv4 address begins in a socket of IPv6 (RFC 4291, 2.5.5.2)."""
+_ENDS = {
+    4: "ipv4_addr . inet_service . ipv4_addr . inet_service",
+    6: "ipv6_addr . inet_service . ipv6_addr . inet_service",
+}
 _ANY = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
 
 
@@ -59,9 +63,11 @@ class Sockets:
     connections: tuple[tuple[Endpoint, Endpoint], ...]
     """Local end and peer."""
     listeners: tuple[Endpoint, ...]
+    bridged: tuple[tuple[Endpoint, Endpoint], ...] = ()
+    """Connections that a bridge of this host passes on: its IP layer sees nothing of them."""
 
     def __bool__(self) -> bool:
-        return bool(self.connections or self.listeners)
+        return bool(self.connections or self.listeners or self.bridged)
 
     @property
     def clients(self) -> int:
@@ -113,10 +119,11 @@ def to_json(found: Sockets) -> Json:
 
 
 def from_json(data: Json) -> Sockets:
-    return Sockets(
-        tuple((Endpoint(**local), Endpoint(**peer)) for local, peer in data["connections"]),
-        tuple(Endpoint(**listener) for listener in data["listeners"]),
-    )
+    def pairs(what: str) -> tuple[tuple[Endpoint, Endpoint], ...]:
+        return tuple((Endpoint(**local), Endpoint(**peer)) for local, peer in data[what])
+
+    listeners = tuple(Endpoint(**listener) for listener in data["listeners"])
+    return Sockets(pairs("connections"), listeners, pairs("bridged"))
 
 
 # --- the hold ---
@@ -131,10 +138,17 @@ def hold(name: str, found: Sockets) -> None:
         _nft(ruleset(table(name), found))
 
 
-def release(name: str) -> None:
-    """Take the hold away; without one nothing happens.  Raises SaveFailed when nft refuses."""
+def release(name: str, *, bridged: bool = False) -> None:
+    """Take the hold away, and that of `bridged` connections where there may be one; without one
+    nothing happens.  Raises SaveFailed when nft refuses."""
     # `destroy` is newer than Debian 12's nftables: made, if it is not there, then deleted.
-    _nft(f"table inet {table(name)}\ndelete table inet {table(name)}\n")
+    _nft(_empty("inet", table(name)))
+    if bridged:
+        _nft(_empty("bridge", table(name)))
+
+
+def _empty(family: str, name: str) -> str:
+    return f"table {family} {name}\ndelete table {family} {name}\n"
 
 
 def table(name: str) -> str:
@@ -145,27 +159,21 @@ def table(name: str) -> str:
 def ruleset(name: str, found: Sockets) -> str:
     """What `nft -f` reads."""
     sets: dict[str, tuple[str, list[str]]] = {
-        "connections4": ("ipv4_addr . inet_service . ipv4_addr . inet_service", []),
-        "connections6": ("ipv6_addr . inet_service . ipv6_addr . inet_service", []),
+        "connections4": (_ENDS[4], []),
+        "connections6": (_ENDS[6], []),
         "listeners4": ("ipv4_addr . inet_service", []),
         "listeners6": ("ipv6_addr . inet_service", []),
         "ports": ("inet_service", []),
     }
     for local, peer in found.connections:
-        elements = sets[f"connections{_family(local)}"][1]
-        elements.append(f"{local.address} . {local.port} . {peer.address} . {peer.port}")
+        sets[f"connections{_family(local)}"][1].append(_ends(local, peer))
     for listener in found.listeners:
         if listener.address in _ANY:
             sets["ports"][1].append(str(listener.port))
         else:
             elements = sets[f"listeners{_family(listener)}"][1]
             elements.append(f"{listener.address} . {listener.port}")
-    lines = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
-    for set_name, (kind, elements) in sets.items():
-        lines += [f"set {set_name} {{", f"type {kind}; flags timeout; timeout {HOLD_LIMIT};"]
-        if elements:
-            lines.append(f"elements = {{ {', '.join(dict.fromkeys(elements))} }}")
-        lines.append("}")
+    lines = [f"{_empty('inet', name)}table inet {name} {{", *_sets(sets)]
     new = "tcp flags & (fin | syn | rst | ack) == syn"
     lines += [
         # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
@@ -182,7 +190,41 @@ def ruleset(name: str, found: Sockets) -> str:
         "}",
         "}",
     ]
+    if found.bridged:
+        lines.append(_bridge_ruleset(name, found.bridged))
     return "\n".join(lines) + "\n"
+
+
+def _bridge_ruleset(name: str, pairs: Iterable[tuple[Endpoint, Endpoint]]) -> str:
+    sets: dict[str, tuple[str, list[str]]] = {
+        "connections4": (_ENDS[4], []),
+        "connections6": (_ENDS[6], []),
+    }
+    for pair in pairs:
+        for source, destination in (pair, pair[::-1]):
+            sets[f"connections{_family(source)}"][1].append(_ends(source, destination))
+    lines = [
+        f"{_empty('bridge', name)}table bridge {name} {{",
+        *_sets(sets),
+        "chain passed { type filter hook prerouting priority -300; policy accept;",
+        "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
+        "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
+        "}",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _ends(near: Endpoint, far: Endpoint) -> str:
+    return f"{near.address} . {near.port} . {far.address} . {far.port}"
+
+
+def _sets(sets: Mapping[str, tuple[str, list[str]]]) -> Iterator[str]:
+    for name, (kind, elements) in sets.items():
+        yield f"set {name} {{\ntype {kind}; flags timeout; timeout {HOLD_LIMIT};"
+        if elements:
+            yield f"elements = {{ {', '.join(dict.fromkeys(elements))} }}"
+        yield "}"
 
 
 def _family(endpoint: Endpoint) -> int:

@@ -24,12 +24,13 @@ import shutil
 import signal
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from liveupdated import cgroup, conntrack, criu, podman, tcp, timerfd
+from liveupdated import checkpoint as engine
 from liveupdated.errors import SaveFailed, ServiceError
 from liveupdated.session import Json, sync_folder
 
@@ -84,13 +85,26 @@ def take(name: str, facts: dict[str, Json], artifacts: Path) -> Taken:
     )
 
 
-def hold(name: str, facts: dict[str, Json], tracked: Iterable[conntrack.Tracked]) -> tcp.Sockets:
+def hold(name: str, facts: dict[str, Json], tracked: Collection[conntrack.Tracked]) -> tcp.Sockets:
     """Keep its peers' packets, and new connections to its published ports, off this host."""
+    addresses = facts["addresses"]
     published = tuple(tcp.Endpoint(address, port) for address, port in facts["published"])
-    ends = tuple(each.outside(facts["addresses"]) for each in tracked)
-    held = tcp.Sockets(ends, published)
+    ends = tuple(each.outside(addresses) for each in tracked)
+    held = tcp.Sockets(
+        ends, published, _bridged(facts, {each.inside(addresses) for each in tracked})
+    )
     tcp.hold(name, held)
     return held
+
+
+def _bridged(
+    facts: dict[str, Json], tracked: Collection[tuple[tcp.Endpoint, tcp.Endpoint]]
+) -> tuple[tuple[tcp.Endpoint, tcp.Endpoint], ...]:
+    """Its connections with others of its bridge, which this host passes on without tracking."""
+    ends = engine.sockets(cgroup.pids(Path(facts["group"]))).connections
+    return tuple(
+        each for each in ends if each[0].address in facts["addresses"] and each not in tracked
+    )
 
 
 def cgroup_of(container: podman.Container) -> Path:

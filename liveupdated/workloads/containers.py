@@ -216,7 +216,7 @@ def _let_go(workload: Workload) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             cgroup.thaw(Path(facts["group"]))
-        engine.release(workload.id)
+        engine.release(workload.id, bridged=True)
         checkpoint.discard(Path(facts["bundle"]))
 
 
@@ -251,7 +251,7 @@ def _restore_in_place(workload: Workload, artifacts: Path) -> None:
     try:
         unitrestore.in_place(_unit(workload), files, facts["files"], _no_more)
     finally:
-        engine.release(workload.id)
+        engine.release(workload.id, bridged=True)
 
 
 # --- restore ---
@@ -301,7 +301,7 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
         outcome, reason = unitrestore.watch(_unit(workload), _no_more, fresh)
     finally:
         if carried:
-            engine.release(workload.id)
+            engine.release(workload.id, bridged=True)
         if not facts["unit"]:
             systemd.forget_failure(_unit(workload))
     mark(RUNNING)

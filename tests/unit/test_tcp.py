@@ -48,6 +48,20 @@ def test_the_filter_names_every_end() -> None:
     subprocess.run(check, input=text, text=True, check=True)
 
 
+def test_what_a_bridge_passes_on_is_held_there_in_both_directions() -> None:
+    ends = (Endpoint("10.88.0.2", 81), Endpoint("10.88.0.3", 50000))
+    more = (Endpoint("fd00::2", 81), Endpoint("fd00::3", 50001))
+    found = Sockets((), (), (ends, more))
+    assert found and tcp.from_json(tcp.to_json(found)) == found
+    text = tcp.ruleset(tcp.table("a"), found)
+    there, back = "10.88.0.2 . 81 . 10.88.0.3 . 50000", "10.88.0.3 . 50000 . 10.88.0.2 . 81"
+    assert f"elements = {{ {there}, {back} }}" in text
+    check = ["unshare", "--map-root-user", "--net", "nft", "--check", "--file", "-"]
+    subprocess.run(check, input=text, text=True, check=True)
+    # A kernel that has no nftables for bridges is asked for it only where it is needed.
+    assert "bridge" not in tcp.ruleset(tcp.table("a"), Sockets((ends,), ()))
+
+
 def test_an_address_that_is_not_here_is_named() -> None:
     def one(address: str) -> Sockets:
         return Sockets(((Endpoint(address, 1), Endpoint(address, 2)),), ())
