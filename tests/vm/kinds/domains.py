@@ -21,6 +21,10 @@ ALTERED = {
     f"domains:{STEADY}": ("restarted", "it was altered"),
     f"domains:{PASSING}": ("carried", ""),
 }
+# libvirt cannot make the file, and nobody knows before it tries.
+REFUSAL = "chattr +i /var/lib/libvirt/qemu/save"
+REFUSAL_WORDS = [f"{STEADY} could not be saved", "Operation not permitted"]
+REFUSAL_UNDO = "chattr -i /var/lib/libvirt/qemu/save"
 PHASES = ("pause", "snapshot", "kexec", "restore", "resume")
 
 furnish = domains.furnish

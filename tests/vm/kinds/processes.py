@@ -47,6 +47,13 @@ TMUX = f"processes:{USER}/tmux"
 # There are two of that name, which have their pids in it.
 TICKERS = f"processes:{USER}/ticker-"
 UNDECLARED = f"processes:{USER}/sleep"
+PHANTOM = f"""\
+[[workload]]
+process = "/usr/bin/cat"
+user = "{USER}"
+arguments = "cat -u"
+carry = "memory"
+"""
 ACCEPT = [UNDECLARED]
 PLANNED = {MANIFOLD: "carried", TMUX: "carried", UNDECLARED: "lost"}
 OUTCOMES = PLANNED
@@ -59,6 +66,17 @@ ALTERED = {
     MANIFOLD: ("failed", "its checkpoint was altered"),
     TMUX: ("carried", ""),
 }
+# CRIU keeps no deleted file of that size, and says so only when it dumps.
+REFUSAL = f"""
+cd {HOME}; head -c 80M /dev/zero > phantom; mkfifo quiet-cat
+chmod 666 phantom quiet-cat
+su --login {USER} --command 'setsid cat -u 0<> quiet-cat 9< phantom > /dev/null 2>&1 &'
+until pgrep -xf 'cat -u'; do sleep 0.3; done
+rm phantom
+printf '%s' {shlex.quote(PHANTOM)} > /etc/liveupdated/workloads.d/phantom.toml
+"""
+REFUSAL_WORDS = [f"processes:{USER}/cat could not be checkpointed", "phantom"]
+REFUSAL_UNDO = "rm /etc/liveupdated/workloads.d/phantom.toml; pkill -xf 'cat -u'"
 JOB = b"""\
 #!/bin/bash
 umask 077
