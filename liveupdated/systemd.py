@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -75,7 +76,27 @@ def manager(*properties: str) -> Properties:
 
 
 def reload() -> None:
-    systemctl("daemon-reload")
+    """Have systemd read its units again, as they are now.  Threads that wait share the next one:
+    on a host with many units it takes seconds.  Raises ServiceError."""
+    mine = _reloads.begun + 1
+    with _reloads.lock:
+        if _reloads.done >= mine:
+            return
+        _reloads.begun += 1
+        number = _reloads.begun
+        systemctl("daemon-reload")
+        _reloads.done = number
+
+
+class _Reloads:
+    """Numbered from 1 on; one that fails is nobody else's."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.begun = self.done = 0
+
+
+_reloads = _Reloads()
 
 
 def start(*units: str, wait: bool = True) -> None:

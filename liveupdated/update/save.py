@@ -27,6 +27,8 @@ from liveupdated.workloads import kind
 
 REHEARSAL = "rehearse"
 """The road of a session that never jumps."""
+RESUMES_AT_ONCE = 8
+"""Each waits most of its time for systemd, and those that wait share a daemon-reload."""
 SAVED_VERDICTS = (Verdict.CARRIED, Verdict.RESTARTED, Verdict.REOPENED)
 
 
@@ -214,7 +216,7 @@ def undo(store: Store, session: Session, reason: str, end: State = State.ABANDON
             failures.append(f"{workload.id} could not be resumed: {error}")
 
     saved = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
-    order.each(saved, one, os.cpu_count() or 1)
+    order.each(saved, one, RESUMES_AT_ONCE)
     held = hold_files(session)
     if held:
         systemd.remove_files(held)
