@@ -339,9 +339,10 @@ def dump(
     if done.returncode != 0:
         reason = first_error(images / "dump.log") or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
-    from liveupdated import timerfd  # noqa: PLC0415 - the launcher only restores
+    from liveupdated import tcpstream, timerfd  # noqa: PLC0415 - the launcher only restores
 
     timerfd.mend(images / timerfd.FILES)
+    tcpstream.mend(images)
 
 
 def first_error(log: Path) -> str:

@@ -18,6 +18,7 @@ Standard library only: used on the restore path.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from liveupdated import cgroup, conntrack, criu, podman, tcp, timerfd
+from liveupdated import cgroup, conntrack, criu, podman, tcp, tcpstream, timerfd
 from liveupdated import checkpoint as engine
 from liveupdated.errors import SaveFailed, ServiceError
 from liveupdated.session import Json, sync_folder
@@ -163,16 +164,33 @@ def dump(container_id: str, bundle: Path, export: Path | None) -> None:
     if export:
         shutil.rmtree(bundle / CHECKPOINT, ignore_errors=True)
         export.chmod(0o600)
-        with tarfile.open(export) as archive:
-            member = archive.getmember(f"{CHECKPOINT}/{timerfd.FILES}")
-        timerfd.mend(export, member.offset_data, member.size)
+        _mend_export(export)
     else:
         timerfd.mend(bundle / CHECKPOINT / timerfd.FILES)
+        tcpstream.mend(bundle / CHECKPOINT)
         for path in _files(bundle):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             os.fsync(fd)
             os.close(fd)
         sync_folder(bundle / CHECKPOINT)
+
+
+def _mend_export(export: Path) -> None:
+    """What is longer afterwards is appended: of two members of a name the later one counts."""
+    longer: list[tuple[tarfile.TarInfo, bytes]] = []
+    with tarfile.open(export) as archive:
+        timers = archive.getmember(f"{CHECKPOINT}/{timerfd.FILES}")
+        for member in archive:
+            if Path(member.name).match(f"{CHECKPOINT}/{tcpstream.IMAGES}"):
+                file = archive.extractfile(member)
+                data = file.read() if file else b""
+                if (new := tcpstream.mended(data)) != data:
+                    member.size = len(new)
+                    longer.append((member, new))
+    timerfd.mend(export, timers.offset_data, timers.size)
+    with tarfile.open(export, "a") as archive:
+        for member, data in longer:
+            archive.addfile(member, io.BytesIO(data))
 
 
 def discard(bundle: Path) -> None:

@@ -133,6 +133,11 @@ def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
     assert redis["bytes"] > KEYS * VALUE_BYTES
 
 
+def assert_returned(vm: Machine, session: Row) -> None:
+    """QEMU, as whose client's host this one is seen, scales no windows: nor does this one now."""
+    assert " wscale:0,0 " in vm.run("ss -tniH sport = :6379").stdout
+
+
 def assert_fresh(vm: Machine) -> None:
     client, session = _clients.pop(id(vm))
     session.ask("commit")
