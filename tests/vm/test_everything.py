@@ -155,3 +155,5 @@ def what_was_damaged_on_the_way_starts_afresh(vm: Machine, chosen: Kinds) -> Non
         option(kind, "assert_fresh", lambda vm: None)(vm)
     if any(kind.ALTERED for kind in chosen.values()):
         assert session["state"] == "degraded", session
+        vm.run("liveupdatectl confirm")
+        assert ctl(vm, "history last")["state"] == "confirmed"

@@ -10,22 +10,15 @@ from tests.lab.errors import CommandFailed, GuestGone, GuestPanic
 from tests.lab.qemu import Machine
 
 
-def test_control_channel_survives_kexec(boot: Callable[..., Machine]) -> None:
-    vm = boot()
-    assert vm.run(["uname", "-r"]).stdout.startswith("6.12.")
-    first = vm.boot_id()
-    vm.run("kexec -s -l /usr/lib/modules/7.3*/vmlinuz --reuse-cmdline")
-
-    vm.start(["systemctl", "kexec"])
-    vm.wait_boot(first)
-    vm.wait_running()
-
-    assert vm.run(["uname", "-r"]).stdout.startswith("7.3.")
-    assert vm.boot_id() != first
-
-
-def test_commands_and_files(boot: Callable[..., Machine]) -> None:
+def test_the_lab(boot: Callable[..., Machine]) -> None:
     vm = boot(ports=[4000])
+    commands_and_files(vm)
+    a_power_cut_keeps_what_was_flushed(vm)
+    a_reboot_under_a_command_is_noticed(vm)
+    a_panic_that_nobody_asked_for_is_noticed(vm)
+
+
+def commands_and_files(vm: Machine) -> None:
     done = vm.run("cat; echo two >&2; exit 3", stdin=b"one", check=False)
     assert (done.stdout, done.stderr, done.code) == ("one", "two\n", 3)
     with pytest.raises(CommandFailed, match="two"):
@@ -40,18 +33,9 @@ def test_commands_and_files(boot: Callable[..., Machine]) -> None:
     with socket.create_connection(("127.0.0.1", vm.port(4000)), timeout=30) as client:
         assert client.recv(16) == b"hello\n"
 
-    # a reboot under a command is noticed, and so is a panic nobody asked for
-    with pytest.raises(GuestGone):
-        vm.run("systemctl soft-reboot; sleep 600", timeout=300)
-    vm.wait_running()
-    now = vm.boot_id()
-    vm.start("echo c > /proc/sysrq-trigger")
-    with pytest.raises(GuestPanic, match="sysrq"):
-        vm.wait_boot(now)
 
-
-def test_power_cut_keeps_what_was_flushed(boot: Callable[..., Machine]) -> None:
-    vm = boot()
+def a_power_cut_keeps_what_was_flushed(vm: Machine) -> None:
+    assert vm.run(["uname", "-r"]).stdout.startswith("6.12.")
     vm.run("echo durable > /root/flushed; sync /root/flushed /root; echo lost > /root/late")
     first = vm.boot_id()
 
@@ -60,3 +44,16 @@ def test_power_cut_keeps_what_was_flushed(boot: Callable[..., Machine]) -> None:
     assert vm.run(["uname", "-r"]).stdout.startswith("7.3.")
     assert vm.get("/root/flushed") == b"durable\n"
     assert vm.run("cat /root/late", check=False).stdout == ""
+
+
+def a_reboot_under_a_command_is_noticed(vm: Machine) -> None:
+    with pytest.raises(GuestGone):
+        vm.run("systemctl soft-reboot; sleep 600", timeout=300)
+    vm.wait_running()
+
+
+def a_panic_that_nobody_asked_for_is_noticed(vm: Machine) -> None:
+    now = vm.boot_id()
+    vm.start("echo c > /proc/sysrq-trigger")
+    with pytest.raises(GuestPanic, match="sysrq"):
+        vm.wait_boot(now)

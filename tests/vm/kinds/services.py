@@ -139,6 +139,9 @@ def assert_returned(vm: Machine, session: Row) -> None:
 
 
 def assert_fresh(vm: Machine) -> None:
+    """What was damaged is its unit's own again; what was not went on."""
+    shown = vm.run("systemctl show memcached -p Type,Restart,NeedDaemonReload").stdout
+    assert set(shown.split()) == {"Type=simple", "Restart=always", "NeedDaemonReload=no"}
     client, session = _clients.pop(id(vm))
     session.ask("commit")
     count = "runuser -u postgres -- psql -Atc 'select count(*) from books'"
