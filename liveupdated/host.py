@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kinds of workloads look at when they search the host: read once for all of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ class Host:
     """One look at the host."""
 
     rules: "list[Rule]"
+    wanted: Sequence[str] = ("*",)
+    """Patterns of the units that are looked at: systemd takes its time for each."""
     spoken_for: set[str] = field(default_factory=set)
     """Units that a kind of workload brings back itself.  Kinds are asked in the order of their
     names, and `units`, which comes after all that do, leaves these out."""
@@ -58,8 +60,8 @@ class Host:
 
     @cached_property
     def units(self) -> dict[str, systemd.Properties]:
-        """Every unit that systemd has loaded, by its name."""
-        units = systemd.show(["*"], UNIT_PROPERTIES)
+        """Every unit that systemd has loaded, of those that are wanted, by its name."""
+        units = systemd.show(self.wanted, UNIT_PROPERTIES)
         if bootset.default_target(units) is None:
             # Somebody went to another target since; asked for, this one and its own are loaded.
             _add_with_all_it_pulls_in(units, ["default.target"])

@@ -23,6 +23,9 @@ GRAPHICAL = ("graphical-session.target", "graphical-session-pre.target")
 # How a message bus calls the unit that it makes for what it starts without a unit file
 # (dbus-broker-launch(1)); what was asked for is asked for again.
 BUS_STARTED = "dbus-:"
+# Not devices, mounts and swaps: they are the system's, most of a user's manager, and it neither
+# starts nor stops them.
+LOOKED_AT = ("*.service", "*.scope", "*.slice", "*.socket", "*.target", "*.timer", "*.path")
 SYSTEM_WIDE_RUNTIME = "/run/systemd/user/"
 NOT_CARRIED = (
     "its unit says X-LiveUpdate=carry, and the memory of a user's service cannot be carried: make "
@@ -55,7 +58,12 @@ def look(_: Json) -> Json:
     """A `Look`."""
     data_folders = desktop.data_folders(environment())
     return dataclasses.asdict(
-        judge(Host([]).units, _unit_folders(), data_folders, desktop.autostarted(environment()))
+        judge(
+            Host([], LOOKED_AT).units,
+            _unit_folders(),
+            data_folders,
+            desktop.autostarted(environment()),
+        )
     )
 
 
