@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Services by the ready rules: redis with a client outside, postgres in the middle of a
-transaction, memcached; nginx, which starts afresh; and one whose pid is taken after the jump."""
+transaction, memcached; nginx, which starts afresh; two processes that talk over IPv6, one whose
+address is gone after the jump, one whose device stands in the way, one whose pid is taken."""
 
 from tests.lab.qemu import Machine
 from tests.vm.client import Client
-from tests.vm.guest import JUMP_LIMIT_S
+from tests.vm.guest import HERE, JUMP_LIMIT_S
 from tests.vm.kinds import Row
 from tests.vm.postgres import Session
 
@@ -29,6 +30,35 @@ cd /
 runuser -u postgres -- psql -qc "create role lab login" -c "create table books (page int)" \
     -c "grant all on books to lab"
 """
+PAIR = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/usr/local/bin/pair
+[Install]
+WantedBy=multi-user.target
+"""
+PAIR_LOG = "/var/lib/counter/pair"
+GONE = "192.0.2.7"
+ENDING = "valid_lft 86400 preferred_lft 86400"
+"""An address with an end is no host state: nobody puts it back."""
+STRANDED = b"""\
+[Service]
+X-LiveUpdate=carry
+ExecStart=/usr/bin/python3 -c "import socket, time; \\
+ a = socket.create_server(('', 4712)); \\
+ b = socket.create_connection(('192.0.2.7', 4712)); c, _ = a.accept(); time.sleep(1e6)"
+[Install]
+WantedBy=multi-user.target
+"""
+# A device blocks; its loss is agreed to.
+DEVICE = b"""\
+[Service]
+X-LiveUpdate=carry
+StandardInput=file:/dev/kmsg
+ExecStart=/usr/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
 # A child far above all other pids, so that nobody else is in the way of whoever takes its own.
 VICTIM = b"""\
 [Service]
@@ -39,6 +69,7 @@ ExecStart=/bin/bash -c 'last=$$(cat /proc/sys/kernel/ns_last_pid); \\
 [Install]
 WantedBy=multi-user.target
 """
+UNITS = {"victim": VICTIM, "pair": PAIR, "stranded": STRANDED, "device": DEVICE}
 THIEF = """
 pid=$(cat /var/lib/victim) pids=/proc/sys/kernel/ns_last_pid
 cat > /etc/systemd/system/thief.service <<END
@@ -61,9 +92,13 @@ PLANNED = {
     "services:postgresql@17-main.service": "carried",
     "services:memcached.service": "carried",
     "services:victim.service": "carried",
+    "services:pair.service": "carried",
+    "services:stranded.service": "carried",
+    "services:device.service": "restarted",
     "units:nginx.service": "restarted",
 }
 OUTCOMES = PLANNED
+ACCEPT = ["services:device.service"]
 ALTER = f"""
 folder=$(printf services:memcached.service | sha256sum | cut -c 1-16)
 for image in /var/lib/liveupdated/current/$folder/images/core-*.img; do
@@ -92,13 +127,16 @@ _clients: dict[int, tuple[Client, Session]] = {}
 def furnish(vm: Machine) -> None:
     vm.put(REDIS, "/etc/systemd/system/redis-server.service.d/override.conf")
     vm.put(POSTGRES, "/etc/systemd/system/postgresql@.service.d/override.conf")
-    vm.put(VICTIM, "/etc/systemd/system/victim.service")
+    vm.put(HERE / "pair", "/usr/local/bin/pair", 0o755)
+    for name, unit in UNITS.items():
+        vm.put(unit, f"/etc/systemd/system/{name}.service")
+    vm.run(f"ip address add {GONE}/32 dev lo {ENDING}")
     vm.run(
         "systemctl daemon-reload; systemctl restart redis-server; systemctl start memcached",
         timeout=JUMP_LIMIT_S,
     )
     vm.run(
-        "systemctl enable --now victim nginx; systemctl enable redis-server memcached",
+        f"systemctl enable --now nginx {' '.join(UNITS)}; systemctl enable redis-server memcached",
         timeout=JUMP_LIMIT_S,
     )
     vm.run(f"redis-cli debug populate {KEYS} page {VALUE_BYTES}", timeout=JUMP_LIMIT_S)
@@ -119,6 +157,10 @@ def assert_goes_on(vm: Machine) -> None:
     )
     assert not client.error, client.error
     assert vm.run(f"redis-cli strlen page:{KEYS - 1}").stdout.strip() == str(VALUE_BYTES)
+    reached = int(vm.run(["tail", "-n", "1", PAIR_LOG]).stdout)
+    vm.run(f"until [ $(tail -n 1 {PAIR_LOG}) -gt {reached + 5} ]; do sleep 0.5; done")
+    numbers = list(map(int, vm.get(PAIR_LOG).decode().split()))
+    assert numbers == list(range(1, len(numbers) + 1))
     # Nobody else sees what is not committed.
     count = "runuser -u postgres -- psql -Atc 'select count(*) from books'"
     assert vm.run(f"cd /; {count}").stdout.strip() == "0"
@@ -130,11 +172,17 @@ def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
     redis = rows["services:redis-server.service"]
     assert "/usr/lib/liveupdated/workloads.d/50-redis.toml" in redis["reason"]
     assert "1 TCP connection carried too" in redis["reason"]
+    assert "2 TCP connections carried too" in rows["services:pair.service"]["reason"]
     assert redis["bytes"] > KEYS * VALUE_BYTES
 
 
 def assert_returned(vm: Machine, session: Row) -> None:
-    """QEMU, as whose client's host this one is seen, scales no windows: nor does this one now."""
+    rows = {row["id"]: row["outcome_reason"] for row in session["workloads"]}
+    assert GONE in rows["services:stranded.service"]
+    assert "2 TCP connections closed" in rows["services:stranded.service"]
+    assert "agreed" in rows["services:device.service"]
+    assert "/dev/kmsg" in rows["services:device.service"]
+    # QEMU, as whose client's host this one is seen, scales no windows: nor does this one now.
     assert " wscale:0,0 " in vm.run("ss -tniH sport = :6379").stdout
 
 
