@@ -269,7 +269,7 @@ def made_up(names: list[str], spans: list[tuple[int, int]], whole: int) -> Sessi
     return session
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     names=st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=30, unique=True),
     spans=st.lists(

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liveupdated.ctl import brief, render
@@ -185,7 +185,6 @@ def test_a_hostile_name_is_shown_and_not_obeyed(text: Any) -> None:
     assert lines[1].startswith("\\x1b[2J[red]x\\x0afake.service  lost")
 
 
-@settings(deadline=None)
 @given(
     whole=st.integers(1, 10**10),
     start=st.integers(0, 10**10),

@@ -95,7 +95,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
     assert outside(svg.document(trend.draw(HISTORY))) == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

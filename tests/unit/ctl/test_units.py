@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liveupdated.ctl import units
@@ -54,7 +54,6 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         units.parse_duration(text)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**16))
 def test_a_shown_duration_is_close_to_itself(us: int) -> None:
     shown = units.duration(us)

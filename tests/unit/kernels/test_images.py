@@ -194,7 +194,7 @@ def test_plain_image_is_loaded_from_its_own_file(tmp_path: Path) -> None:
         os.close(fd)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.sampled_from(
         [

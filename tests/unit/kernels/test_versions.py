@@ -50,14 +50,14 @@ def test_oracle_agrees_about_real_kernels(pair: tuple[str, str]) -> None:
 texts = st.text(alphabet="019aBz.-~^+_", max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, texts)
 def test_any_two_texts_compare_as_in_systemd(a: str, b: str) -> None:
     assert versions.compare(a, b) == oracle(a, b)
 
 
 @given(texts, st.integers(0, 8), st.sampled_from(["", "0", ".", "-", "~", "^", "a", "_"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_texts_that_differ_in_one_place_compare_as_in_systemd(a: str, at: int, extra: str) -> None:
     b = a[:at] + extra + a[at:]
     assert versions.compare(a, b) == oracle(a, b)

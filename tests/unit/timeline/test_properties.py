@@ -3,7 +3,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liveupdated.session import Mark, Session
@@ -35,7 +35,6 @@ def session_of(found: list[Mark]) -> Session:
     return session
 
 
-@settings(deadline=None)
 @given(st.lists(ANY_MARK, max_size=40))
 def test_no_phase_is_negative_and_the_whole_is_the_sum(found: list[Mark]) -> None:
     session = session_of(found)
@@ -49,7 +48,6 @@ def test_no_phase_is_negative_and_the_whole_is_the_sum(found: list[Mark]) -> Non
         assert ledger(session).duration_us == end - top[0].start_us
 
 
-@settings(deadline=None)
 @given(st.lists(ANY_MARK, max_size=40))
 def test_the_order_of_the_list_does_not_matter_for_one_mark_a_name(found: list[Mark]) -> None:
     unique = list({(m.name, m.workload): m for m in found}.values())
@@ -60,7 +58,6 @@ def test_the_order_of_the_list_does_not_matter_for_one_mark_a_name(found: list[M
     assert set(phases(forward)) == set(phases(backward))
 
 
-@settings(deadline=None)
 @given(
     begins=st.lists(st.integers(1, 10**8), min_size=2, max_size=10),
     offset=st.integers(0, 2 * 10**15),
@@ -82,7 +79,6 @@ def test_every_step_between_two_marks_is_found(
     assert found == ([(f"m{at - 1}", f"m{at}", step)] if at else [])
 
 
-@settings(deadline=None)
 @given(
     spans=st.lists(st.integers(0, 10**7), min_size=len(NAMES), max_size=len(NAMES)),
     steps=st.lists(st.integers(-(10**9), 10**9), min_size=2, max_size=2),
