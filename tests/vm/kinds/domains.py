@@ -22,9 +22,9 @@ ALTERED = {
     f"domains:{PASSING}": ("carried", ""),
 }
 # libvirt cannot make the file, and nobody knows before it tries.
-REFUSAL = "chattr +i /var/lib/libvirt/qemu/save"
-REFUSAL_WORDS = [f"{STEADY} could not be saved", "Operation not permitted"]
-REFUSAL_UNDO = "chattr -i /var/lib/libvirt/qemu/save"
+REFUSAL = f"mkdir /var/lib/libvirt/qemu/save/{STEADY}.save"
+REFUSAL_WORDS = [f"{STEADY} could not be saved"]
+REFUSAL_UNDO = f"rmdir /var/lib/libvirt/qemu/save/{STEADY}.save"
 PHASES = ("pause", "snapshot", "kexec", "restore", "resume")
 
 furnish = domains.furnish
