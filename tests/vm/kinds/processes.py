@@ -75,7 +75,7 @@ until pgrep -xf 'cat -u'; do sleep 0.3; done
 rm phantom
 printf '%s' {shlex.quote(PHANTOM)} > /etc/liveupdated/workloads.d/phantom.toml
 """
-REFUSAL_WORDS = [f"processes:{USER}/cat could not be checkpointed", "phantom"]
+REFUSAL_WORDS = [f"{USER}/cat could not be checkpointed", "phantom"]
 REFUSAL_UNDO = "rm /etc/liveupdated/workloads.d/phantom.toml; pkill -xf 'cat -u'"
 JOB = b"""\
 #!/bin/bash
