@@ -41,10 +41,6 @@ _PIDFD_GETFD = 438
 """pidfd_getfd(2); the same number on every architecture, as for all since Linux 5.1."""
 _MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv4 address begins in a socket of IPv6 (RFC 4291, 2.5.5.2)."""
-_ENDS = {
-    4: "ipv4_addr . inet_service . ipv4_addr . inet_service",
-    6: "ipv6_addr . inet_service . ipv6_addr . inet_service",
-}
 _ANY = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
 
 
@@ -158,15 +154,11 @@ def table(name: str) -> str:
 
 def ruleset(name: str, found: Sockets) -> str:
     """What `nft -f` reads."""
-    sets: dict[str, tuple[str, list[str]]] = {
-        "connections4": (_ENDS[4], []),
-        "connections6": (_ENDS[6], []),
+    sets = _connections(found.connections) | {
         "listeners4": ("ipv4_addr . inet_service", []),
         "listeners6": ("ipv6_addr . inet_service", []),
         "ports": ("inet_service", []),
     }
-    for local, peer in found.connections:
-        sets[f"connections{_family(local)}"][1].append(_ends(local, peer))
     for listener in found.listeners:
         if listener.address in _ANY:
             sets["ports"][1].append(str(listener.port))
@@ -196,16 +188,10 @@ def ruleset(name: str, found: Sockets) -> str:
 
 
 def _bridge_ruleset(name: str, pairs: Iterable[tuple[Endpoint, Endpoint]]) -> str:
-    sets: dict[str, tuple[str, list[str]]] = {
-        "connections4": (_ENDS[4], []),
-        "connections6": (_ENDS[6], []),
-    }
-    for pair in pairs:
-        for source, destination in (pair, pair[::-1]):
-            sets[f"connections{_family(source)}"][1].append(_ends(source, destination))
+    both_ways = (ends for pair in pairs for ends in (pair, pair[::-1]))
     lines = [
         f"{_empty('bridge', name)}table bridge {name} {{",
-        *_sets(sets),
+        *_sets(_connections(both_ways)),
         "chain passed { type filter hook prerouting priority -300; policy accept;",
         "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
         "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
@@ -215,8 +201,16 @@ def _bridge_ruleset(name: str, pairs: Iterable[tuple[Endpoint, Endpoint]]) -> st
     return "\n".join(lines)
 
 
-def _ends(near: Endpoint, far: Endpoint) -> str:
-    return f"{near.address} . {near.port} . {far.address} . {far.port}"
+def _connections(pairs: Iterable[tuple[Endpoint, Endpoint]]) -> dict[str, tuple[str, list[str]]]:
+    """Sets of both families: name to type and elements."""
+    sets: dict[str, tuple[str, list[str]]] = {
+        f"connections{family}": (" . ".join(2 * [f"ipv{family}_addr . inet_service"]), [])
+        for family in (4, 6)
+    }
+    for near, far in pairs:
+        ends = f"{near.address} . {near.port} . {far.address} . {far.port}"
+        sets[f"connections{_family(near)}"][1].append(ends)
+    return sets
 
 
 def _sets(sets: Mapping[str, tuple[str, list[str]]]) -> Iterator[str]:

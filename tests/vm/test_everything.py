@@ -125,6 +125,7 @@ def jump(vm: Machine, version: str, chosen: Kinds) -> dict[str, Any]:
         time.sleep(1)
     session = wait_finished(vm, before)
     assert release(vm).startswith(version)
+    assert ctl(vm, "status")["staged_kernel"] == ""
     return session
 
 
