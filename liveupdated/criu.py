@@ -320,6 +320,8 @@ def dump(
     command += SHELL_JOB if shell_job else []
     command += [f"--images-dir=/proc/self/fd/{images_fd}", "--log-file=dump.log"]
     command += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
+    # Its own limit is 10 s for collecting the processes, which a busy host exceeds (criu(8)).
+    command.append(f"--timeout={DUMP_LIMIT_S:.0f}")
     for external in outside:
         command += ["--external", external.dump]
     try:
