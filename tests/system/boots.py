@@ -56,6 +56,8 @@ class Boots:
         nspawn = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self._scratch}/root"]
         nspawn += ["--register=no", "--keep-unit", "--notify-ready=yes", "--private-network"]
         nspawn += [f"--machine=lu{os.getpid()}", "--console=read-only"]
+        # What runc needs: a session keyring, and a filter for devices.
+        nspawn += ["--system-call-filter=@keyring bpf", "--capability=CAP_BPF"]
         nspawn += [f"--bind-ro={self._package}:/usr/lib/python3/dist-packages/liveupdated"]
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", PREPARE, "sh"]
         command += [str(self._root), str(self._scratch), *nspawn]
