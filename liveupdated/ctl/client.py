@@ -2,7 +2,6 @@
 """The daemon as liveupdatectl sees it: calls go out, shapes come back."""
 
 import asyncio
-import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -58,43 +57,15 @@ class Client:
 
     async def kernels(self) -> list[shapes.Kernel]:
         [found] = await self.call("ListKernels")
-        return [_kernel(properties) for _, properties in found]
+        return [shaping.kernel(properties) for _, properties in found]
 
     async def workloads(self) -> list[shapes.Workload]:
         [found] = await self.call("ListWorkloads")
-        return [
-            shapes.Workload(
-                id=p["Id"],
-                kind=p["Kind"],
-                name=p["Name"],
-                verdict=p["Verdict"],
-                reason=p["Reason"],
-                source=p["Source"],
-                bytes=p["Bytes"],
-                cost_us=p["Cost"],
-            )
-            for _, p in found
-        ]
+        return [shaping.workload(properties) for _, properties in found]
 
     async def plan(self, options: Options) -> shapes.Plan:
         summary, rows = await self.call("Plan", "a{sv}", options)
-        return shapes.Plan(
-            kernel=summary["kernel"],
-            release=summary["release"],
-            rung=summary["rung"],
-            rung_reason=summary["rung-reason"],
-            blackout_us=summary["blackout"],
-            bytes=summary["bytes"],
-            free_bytes=summary["free-bytes"],
-            blockers=summary["blockers"],
-            candidates=[
-                shapes.Candidate(
-                    name=name, why=why, command=f"liveupdatectl carry {shlex.quote(name)}"
-                )
-                for name, why in summary["candidates"]
-            ],
-            workloads=[_plan_row(row) for row in rows],
-        )
+        return shaping.plan(summary, rows)
 
     async def sessions(self) -> list[shapes.Session]:
         [found] = await self.call("ListSessions")
@@ -102,15 +73,15 @@ class Client:
 
     async def session(self, wanted: str) -> shapes.SessionDetail:
         """By id, the beginning of one, or `last`."""
-        return _session_detail(await self._session(wanted))
+        return shaping.session_detail(await self._session(wanted))
 
     async def timeline(self, wanted: str) -> shapes.Timeline:
-        return _timeline(await self._session(wanted))
+        return shaping.timeline(await self._session(wanted))
 
     async def record(self, wanted: str) -> tuple[shapes.SessionDetail, shapes.Timeline]:
         """All that there is about one session, in one answer, so that its halves fit."""
         properties = await self._session(wanted)
-        return _session_detail(properties), _timeline(properties)
+        return shaping.session_detail(properties), shaping.timeline(properties)
 
     async def _session(self, wanted: str) -> Properties:
         [found] = await self.call("ListSessions")
@@ -160,82 +131,3 @@ class Client:
         [found] = await self.call_on(path, _PROPERTIES, "GetAll", "s", interface)
         properties: Properties = found
         return properties
-
-
-def _kernel(p: Properties) -> shapes.Kernel:
-    return shapes.Kernel(
-        id=p["Id"],
-        release=p["Release"],
-        architecture=p["Architecture"],
-        kind=p["Kind"],
-        image=p["Image"],
-        initrds=p["Initrds"],
-        command_line=p["CommandLine"],
-        source=p["Source"],
-        features=p["Features"],
-        running=p["Running"],
-        staged=p["Staged"],
-        blocked=p["Blocked"],
-        problems=p["Problems"],
-    )
-
-
-def _plan_row(row: Properties) -> shapes.Workload:
-    return shapes.Workload(
-        id=row["id"],
-        kind=row["kind"],
-        name=row["name"],
-        verdict=row["verdict"],
-        reason=row["reason"],
-        source=row["source"],
-        bytes=row["bytes"],
-        cost_us=row["cost"],
-    )
-
-
-def _session_workload(row: Properties) -> shapes.SessionWorkload:
-    return shapes.SessionWorkload(
-        **_plan_row(row),
-        outcome=row["outcome"],
-        outcome_reason=row["outcome-reason"],
-        frozen_us=row["frozen"],
-    )
-
-
-def _session_detail(p: Properties) -> shapes.SessionDetail:
-    return shapes.SessionDetail(
-        **shaping.session(p),
-        workloads=[_session_workload(row) for row in p["Workloads"]],
-    )
-
-
-def _timeline(properties: Properties) -> shapes.Timeline:
-    phases = [
-        shapes.Phase(name=name, start_us=start, duration_us=duration, workload=workload)
-        for name, start, duration, workload in properties["Phases"]
-    ]
-    top = [phase for phase in phases if not phase["workload"] and "/" not in phase["name"]]
-    return shapes.Timeline(
-        session=properties["Id"],
-        start_us=top[0]["start_us"] if top else 0,
-        duration_us=sum(phase["duration_us"] for phase in top),
-        blackout_us=properties["Blackout"],
-        predicted_blackout_us=properties["PredictedBlackout"],
-        phases=phases,
-        marks=[
-            shapes.Mark(
-                name=name,
-                realtime_us=realtime,
-                boottime_us=boottime,
-                boot_id=boot_id,
-                workload=workload,
-            )
-            for name, realtime, boottime, boot_id, workload in properties["Marks"]
-        ],
-        clock_steps=[
-            shapes.ClockStep(boot_id=boot_id, after=after, before=before, step_us=step)
-            for boot_id, after, before, step in properties["ClockSteps"]
-        ],
-        uncertainty_us=properties["Uncertainty"],
-        notes=properties["TimelineNotes"],
-    )
