@@ -6,6 +6,8 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from liveupdated import carriers
+from liveupdated.carriers import Carrier
 from liveupdated.session import (
     Session,
     State,
@@ -45,7 +47,8 @@ def furnish(root: Path) -> None:
 def write_found(root: Path, count: int) -> None:
     """What the plan's worker leaves for the daemon."""
     workloads = [asdict(_workload(number)) for number in range(count)]
-    found = {"workloads": workloads, "free_bytes": 1 << 50}
+    disk = Carrier("disk", root / "var/lib/liveupdated", 1 << 50, "")
+    found = {"workloads": workloads, "carriers": [carriers.to_json(disk)]}
     write_durably(root / "run/liveupdated/workloads.json", json.dumps(found).encode())
 
 
@@ -82,7 +85,7 @@ def write_session(root: Path) -> None:
     store = Store(root / "var/lib/liveupdated")
     store.open(session)
     for workload in session.workloads:
-        store.artifacts(session.id, workload.id).mkdir()
+        store.artifacts(session, workload.id).mkdir()
 
 
 def _session() -> Session:

@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(os.environ.get("LIVEUPDATED_ROOT", "/"))
 
 STATE = ROOT / "var/lib/liveupdated"
+PMEM = STATE / "pmem"
+"""Where the file system of a memory region that both kernels leave alone is mounted; see
+carriers/pmem.py."""
 BLOCKED_KERNELS = STATE / "blocked.json"
 LOADER_CMDLINE = STATE / "loader-cmdline.json"
 """The boot loader's words behind the command line of a jump; see kernels/cmdline.py."""

@@ -178,6 +178,8 @@ class Session:
     predicted_blackout_us: int = 0
     arrival: Boot | None = None
     """The boot after the jump; None before."""
+    carrier: str = "disk"
+    """Where the saved state travels (`liveupdated.carriers`)."""
     notes: list[str] = field(default_factory=list)
     """What the guard, restore and health noticed, in sentences."""
 
@@ -306,6 +308,7 @@ class Store:
     def __init__(self, root: Path = paths.STATE) -> None:
         self.root = root
         self.sessions = root / "sessions"
+        self.carriers = {"disk": self.sessions, "pmem": root / paths.PMEM.name}
         self.current_link = root / "current"
 
     def folder(self, session_id: str) -> Path:
@@ -313,10 +316,15 @@ class Store:
             raise NotFound(f"{session_id!r} is no session id")
         return self.sessions / session_id
 
-    def artifacts(self, session_id: str, workload_id: str) -> Path:
-        """Where a workload's saved state lies; the folder name is safe whatever the id holds."""
+    def artifacts(self, session: Session, workload_id: str) -> Path:
+        """Where a workload's saved state lies; the folder name is safe whatever the id holds.
+
+        Raises BadSession for a carrier that this version does not know.
+        """
         name = hashlib.sha256(workload_id.encode()).hexdigest()[:16]
-        return self.folder(session_id) / name
+        if session.carrier not in self.carriers:
+            raise BadSession(f"session {session.id} travels by {session.carrier!r}")
+        return self.carriers[session.carrier] / self.folder(session.id).name / name
 
     def store(self, session: Session) -> None:
         """Write the session durably, in an envelope with its digest."""
@@ -402,3 +410,4 @@ class Store:
         for entry in os.scandir(self.folder(session.id)):
             if entry.is_dir(follow_symlinks=False):
                 remove_tree(Path(entry.path))
+        remove_tree(self.carriers["pmem"] / session.id)

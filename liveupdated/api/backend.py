@@ -9,6 +9,7 @@ when something changes; the face never polls.
 from collections.abc import Sequence
 from typing import Protocol
 
+from liveupdated.carriers import Carrier
 from liveupdated.kernels.catalogue import Kernel
 from liveupdated.session import Session, Workload
 from liveupdated.update.events import Listener
@@ -39,8 +40,8 @@ class PlanInfo(Protocol):
         """To be saved."""
 
     @property
-    def free_bytes(self) -> int:
-        """Room in the state folder."""
+    def carrier(self) -> Carrier:
+        """Where the saved state would travel."""
 
     @property
     def blockers(self) -> Sequence[str]:

@@ -40,7 +40,9 @@ def plan_summary(plan: PlanInfo) -> Row:
         "rung-reason": Variant("s", plan.rung_reason),
         "blackout": Variant("t", plan.blackout_us),
         "bytes": Variant("t", plan.bytes),
-        "free-bytes": Variant("t", plan.free_bytes),
+        "free-bytes": Variant("t", plan.carrier.free_bytes),
+        "carrier": Variant("s", plan.carrier.name),
+        "carrier-reason": Variant("s", plan.carrier.reason),
         "blockers": Variant("as", list(plan.blockers)),
         "candidates": Variant("a(ss)", [list(candidate) for candidate in plan.candidates]),
     }

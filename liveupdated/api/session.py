@@ -61,6 +61,10 @@ class SessionObject:
         return self.session.arrival.release if self.session.arrival else ""
 
     @property
+    def carrier(self) -> str:
+        return self.session.carrier
+
+    @property
     def predicted_blackout(self) -> int:
         return self.session.predicted_blackout_us
 

@@ -149,6 +149,7 @@ def plan_summary(shape: Plan) -> RenderableType:
         ("Rung", rung),
         ("Blackout", f"{units.duration(shape['blackout_us'])}, predicted"),
         ("To save", room),
+        ("Carrier", f"{shape['carrier']}: {shape['carrier_reason']}"),
         ("Workloads", counts(Counter(w["verdict"] for w in shape["workloads"]))),
     ]
     rows += [("Blocked", blocker) for blocker in shape["blockers"]]
@@ -191,6 +192,7 @@ def session(shape: SessionDetail) -> RenderableType:
         ("Begun", f"{units.moment(shape['created_us'])}, asked by {shape['road']}"),
         ("Kernels", way(shape)),
         ("State", shape["state"] + (f": {shape['reason']}" if shape["reason"] else "")),
+        ("Carrier", shape["carrier"]),
     ]
     if shape["blackout_us"]:
         rows.append(("Blackout", _blackout(shape)))

@@ -58,6 +58,8 @@ class Plan(TypedDict):
     blackout_us: int
     bytes: int
     free_bytes: int
+    carrier: str
+    carrier_reason: str
     blockers: list[str]
     workloads: list[Workload]
     candidates: list[Candidate]
@@ -74,6 +76,7 @@ class Session(TypedDict):
     created_us: int
     reason: str
     notes: list[str]
+    carrier: str
     predicted_blackout_us: int
     blackout_us: int
     outcomes: dict[str, int]

@@ -43,6 +43,7 @@ def session(p: Properties) -> shapes.Session:
         created_us=p["Created"],
         reason=p["Reason"],
         notes=p["Notes"],
+        carrier=p["Carrier"],
         predicted_blackout_us=p["PredictedBlackout"],
         blackout_us=p["Blackout"],
         outcomes=p["Outcomes"],
@@ -90,6 +91,8 @@ def plan(summary: Properties, rows: Sequence[Properties]) -> shapes.Plan:
         blackout_us=summary["blackout"],
         bytes=summary["bytes"],
         free_bytes=summary["free-bytes"],
+        carrier=summary["carrier"],
+        carrier_reason=summary["carrier-reason"],
         blockers=summary["blockers"],
         candidates=[
             shapes.Candidate(name=name, why=why, command=f"liveupdatectl carry {shlex.quote(name)}")

@@ -570,6 +570,10 @@ class _Operators:
     def release(self) -> str:
         return self.target.release
 
+    @property
+    def cmdline(self) -> str:
+        return self.target.cmdline
+
 
 def _refuse_if_blocked(plan: Plan) -> None:
     if plan.blockers:

@@ -33,7 +33,7 @@ def generate(folder: Path, store: Store) -> None:
     if session is None or guard.same_boot(session, boot) or guard.missed(session, boot):
         return
     for workload in session.workloads:
-        artifacts = store.artifacts(session.id, workload.id)
+        artifacts = store.artifacts(session, workload.id)
         for path, text in kind(workload.kind).boot_files(workload, artifacts).items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)

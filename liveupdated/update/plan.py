@@ -7,13 +7,14 @@ daemon's: a pure function of what was found and what was asked.
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from liveupdated import paths, workloads
+from liveupdated import carriers, paths, workloads
+from liveupdated.carriers import Carrier
+from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
 from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
 from liveupdated.session import (
@@ -26,9 +27,6 @@ from liveupdated.update import order
 from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
-SPACE_RESERVE = 64 << 20
-"""Bytes that must stay free in the state folder after the save."""
-
 
 class PlanTarget(Protocol):
     """The part of a catalogue entry that the plan names."""
@@ -37,6 +35,8 @@ class PlanTarget(Protocol):
     def id(self) -> str: ...
     @property
     def release(self) -> str: ...
+    @property
+    def cmdline(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plan:
     rung_reason: str
     blackout_us: int
     bytes: int
-    free_bytes: int
+    carrier: Carrier
     blockers: tuple[str, ...]
     workloads: tuple[Workload, ...]
     candidates: tuple[tuple[str, str], ...] = ()
@@ -61,8 +61,8 @@ class Found:
     """What the worker saw."""
 
     workloads: tuple[Workload, ...]
-    free_bytes: int
-    """Of the state folder."""
+    carriers: tuple[Carrier, ...]
+    """The quickest first."""
 
 
 def find_workloads() -> None:
@@ -73,10 +73,9 @@ def find_workloads() -> None:
     kinds = [workloads.kind(name) for name in workloads.names()]
     host = Host(load_rules(kind.RULE for kind in kinds if kind.RULE))
     found = [workload for kind in kinds for workload in kind.find(host)]
-    room = os.statvfs(paths.STATE)
     data = {
         "workloads": [dataclasses.asdict(workload) for workload in found],
-        "free_bytes": room.f_bavail * room.f_frsize,
+        "carriers": [carriers.to_json(carrier) for carrier in find()],
     }
     paths.FOUND.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(paths.FOUND, json.dumps(data).encode())
@@ -85,7 +84,10 @@ def find_workloads() -> None:
 def read_found() -> Found:
     """What the worker wrote."""
     data = json.loads(paths.FOUND.read_bytes())
-    return Found(tuple(map(workload_from_json, data["workloads"])), data["free_bytes"])
+    return Found(
+        tuple(map(workload_from_json, data["workloads"])),
+        tuple(map(carriers.from_json, data["carriers"])),
+    )
 
 
 def make_plan(
@@ -114,7 +116,9 @@ def make_plan(
     ]
     if no_criu:
         judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
-    judged = _that_fit(judged, found.free_bytes)
+    cmdline = f"{target.cmdline} {request.append}" if target else None
+    carrier = choose(found.carriers, _needed(judged), cmdline)
+    judged = _that_fit(judged, carrier)
     needed = _needed(judged)
     carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
     blackout_us = jump_us + max(carried_costs, default=0)
@@ -137,9 +141,9 @@ def make_plan(
         blockers.append(f"{target.release if target else 'the kernel'} {no_criu}")
     if rung != "live-update":
         blockers.append(f"{rung_reason}; live-update is the rung this version can take")
-    if needed + SPACE_RESERVE > found.free_bytes:
+    if needed + SPACE_RESERVE > carrier.free_bytes:
         blockers.append(
-            f"the state folder {paths.STATE} has {found.free_bytes >> 20} MiB free, "
+            f"the state folder {carrier.folder} has {carrier.free_bytes >> 20} MiB free, "
             f"the save needs {(needed + SPACE_RESERVE) >> 20} MiB"
         )
     if request.max_blackout_us and blackout_us > request.max_blackout_us:
@@ -154,7 +158,7 @@ def make_plan(
         rung_reason=rung_reason,
         blackout_us=blackout_us,
         bytes=needed,
-        free_bytes=found.free_bytes,
+        carrier=carrier,
         blockers=tuple(blockers),
         workloads=tuple(judged),
         candidates=tuple(
@@ -178,14 +182,14 @@ def _if_possible(workload: Workload, obstacle: bool, why: str) -> Workload:
     )
 
 
-def _that_fit(workloads: list[Workload], free_bytes: int) -> list[Workload]:
+def _that_fit(workloads: list[Workload], carrier: Carrier) -> list[Workload]:
     """The largest of what is to be carried only if possible stay behind until there is room."""
-    while _needed(workloads) + SPACE_RESERVE > free_bytes:
+    while _needed(workloads) + SPACE_RESERVE > carrier.free_bytes:
         optional = [w for w in workloads if w.optional and w.verdict is Verdict.CARRIED]
         if not optional:
             break
         largest = max(optional, key=lambda workload: workload.bytes)
-        why = f"{paths.STATE} has no room for its {largest.bytes >> 20} MiB"
+        why = f"{carrier.folder} has no room for its {largest.bytes >> 20} MiB"
         workloads = [_if_possible(w, w is largest, why) for w in workloads]
     return workloads
 

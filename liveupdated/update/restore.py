@@ -70,7 +70,7 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     if reason:
         session.reason = reason
     for workload in session.workloads if not reason else ():
-        kind(workload.kind).prepare(workload, store.artifacts(session.id, workload.id))
+        kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
     if not reason:
         _make_wait(store, session)
     session.mark(CLAIMED)
@@ -92,7 +92,7 @@ def _make_wait(store: Store, session: Session) -> None:
     paths.WAITING.mkdir(mode=0o700, parents=True, exist_ok=True)
     for workload_id, others in order.needed(session.workloads).items():
         if others:
-            instructions.waits(store.artifacts(session.id, workload_id)).touch()
+            instructions.waits(store.artifacts(session, workload_id)).touch()
 
 
 def _marks_of_the_jump(store: Store, session: Session, start: Mark) -> list[Mark]:
@@ -108,9 +108,7 @@ def _generated(store: Store, session: Session) -> bool:
     files = [
         path
         for workload in session.workloads
-        for path in kind(workload.kind).boot_files(
-            workload, store.artifacts(session.id, workload.id)
-        )
+        for path in kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
     ]
     return all((systemd.RUN / "systemd/generator" / path).exists() for path in files)
 
@@ -128,7 +126,7 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
         try:
             if missed:
                 return kind(workload.kind).restart(workload)
-            artifacts = store.artifacts(session.id, workload.id)
+            artifacts = store.artifacts(session, workload.id)
             instructions.waits(artifacts).unlink(missing_ok=True)
             return kind(workload.kind).restore(
                 workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))

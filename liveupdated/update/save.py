@@ -7,7 +7,8 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 import os
 from pathlib import Path
 
-from liveupdated import paths, systemd
+from liveupdated import systemd
+from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
 from liveupdated.errors import BadSession, Blocked, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
     Session,
@@ -22,7 +23,6 @@ from liveupdated.session import (
 )
 from liveupdated.timeline.marks import COMMIT_END, RESUMING, RUNNING, SAVE_END, SAVE_START
 from liveupdated.update import order
-from liveupdated.update.plan import SPACE_RESERVE
 from liveupdated.workloads import kind
 
 REHEARSAL = "rehearse"
@@ -44,7 +44,7 @@ def run(store: Store) -> None:
     session.mark(SAVE_START)
     store.store(session)
     try:
-        _refuse_if_full(session)
+        _choose_carrier(session)
         _hold(session)
         _save_all(store, session)
         session.mark(SAVE_END)
@@ -77,14 +77,17 @@ def _validate(session: Session) -> None:
         raise BadSession(f"session {session.id} has another shape", str(error)) from error
 
 
-def _refuse_if_full(session: Session) -> None:
+def _choose_carrier(session: Session) -> None:
+    """As the plan did, of what there is now.  Raises NoSpace."""
     needed = sum(w.bytes for w in session.workloads if w.verdict is Verdict.CARRIED)
-    room = os.statvfs(paths.STATE)
-    free = room.f_bavail * room.f_frsize
-    if free < needed + SPACE_RESERVE:
+    cmdline = session.target.cmdline if session.target else None
+    carrier = choose(find(), needed, cmdline)
+    session.carrier = carrier.name
+    if carrier.free_bytes < needed + SPACE_RESERVE:
         raise NoSpace(
-            f"the state folder {paths.STATE} is full",
-            f"{free >> 20} MiB are free, the save needs {(needed + SPACE_RESERVE) >> 20} MiB",
+            f"the state folder {carrier.folder} is full",
+            f"{carrier.free_bytes >> 20} MiB are free, "
+            f"the save needs {(needed + SPACE_RESERVE) >> 20} MiB",
             "make room there, or carry less",
         )
 
@@ -114,7 +117,7 @@ def _save_all(store: Store, session: Session) -> None:
 
     def one(workload: Workload) -> None:
         systemd.notify(f"STATUS={next(begun)}/{len(todo)} saving {workload.name}")
-        artifacts = store.artifacts(session.id, workload.id)
+        artifacts = store.artifacts(session, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         planned = workload.verdict
         try:
@@ -210,7 +213,7 @@ def undo(store: Store, session: Session, reason: str, end: State = State.ABANDON
     def one(workload: Workload) -> None:
         try:
             session.mark(RESUMING, workload.id)
-            kind(workload.kind).resume(workload, store.artifacts(session.id, workload.id))
+            kind(workload.kind).resume(workload, store.artifacts(session, workload.id))
             session.mark(RUNNING, workload.id)
         except (LiveUpdateError, OSError) as error:
             failures.append(f"{workload.id} could not be resumed: {error}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from liveupdated.carriers import Carrier
 from liveupdated.errors import InvalidArgument, NotFound
 from liveupdated.kernels.catalogue import Kernel
 from liveupdated.kernels.features import Features
@@ -82,6 +83,9 @@ def make_session(session_id: str, state: State = State.CONFIRMED, workloads: int
     return session
 
 
+DISK = Carrier("disk", Path("/"), 1 << 40, "not pmem: nothing is mounted")
+
+
 @dataclass(frozen=True)
 class FakePlan:
     kernel: str = "7.3.4"
@@ -90,7 +94,7 @@ class FakePlan:
     rung_reason: str = "a newer kernel is there"
     blackout_us: int = 21_000_000
     bytes: int = 1 << 33
-    free_bytes: int = 1 << 40
+    carrier: Carrier = DISK
     blockers: Sequence[str] = ("service:x cannot be carried",)
     workloads: Sequence[Workload] = ()
     candidates: Sequence[tuple[str, str]] = (("redis.service", "256 MiB of memory"),)

@@ -177,6 +177,8 @@ async def test_plan(world: World) -> None:
         "blackout": 21_000_000,
         "bytes": 1 << 33,
         "free-bytes": 1 << 40,
+        "carrier": "disk",
+        "carrier-reason": "not pmem: nothing is mounted",
         "blockers": ["service:x cannot be carried"],
         "candidates": [["redis.service", "256 MiB of memory"]],
     }

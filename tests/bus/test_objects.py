@@ -93,6 +93,7 @@ async def test_a_session_tells_what_became_of_each_workload_and_where_the_time_w
         "OriginKernel": "6.12.1",
         "TargetKernel": "7.3.4",
         "ArrivalKernel": "7.3.4",
+        "Carrier": "disk",
         "PredictedBlackout": 21_000_000,
         "Blackout": 20_000_000,
         "Outcomes": {"carried": 2},

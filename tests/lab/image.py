@@ -20,7 +20,7 @@ DISK_SIZE = "6G"
 PACKAGES = (
     # the system
     "systemd systemd-sysv udev dbus dbus-daemon polkitd libpam-systemd iproute2 nftables procps "
-    "kmod linux-image-cloud-amd64 zstd less socat qemu-guest-agent "
+    "kmod e2fsprogs linux-image-cloud-amd64 zstd less socat qemu-guest-agent "
     # what the package under test depends on
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
     "python3-click python3-rich python3-pefile kexec-tools criu "

@@ -3,13 +3,16 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveupdated.carriers import Carrier
+from liveupdated.carriers.choice import SPACE_RESERVE
 from liveupdated.criu import KERNEL
 from liveupdated.session import Verdict, Workload
-from liveupdated.update.plan import SPACE_RESERVE, Found, Plan, make_plan
+from liveupdated.update.plan import Found, Plan, make_plan
 from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
@@ -20,6 +23,11 @@ GIB = 1 << 30
 class Kernel:
     id: str = "7.3"
     release: str = "7.3"
+    cmdline: str = "quiet"
+
+
+def on_disk(free: int) -> Carrier:
+    return Carrier("disk", Path("/state"), free, "it is there")
 
 
 NO_CRIU = "is built without what CRIU needs"
@@ -31,7 +39,9 @@ def workload(name: str, verdict: Verdict, size: int = 0, cost_us: int = 0) -> Wo
 
 def plan(*workloads: Workload, free: int = GIB, **options: object) -> Plan:
     request = Request(**options)  # type: ignore[arg-type]
-    return make_plan(Found(workloads, free), Kernel(), "6.12", request, jump_us=1_000_000)
+    return make_plan(
+        Found(workloads, (on_disk(free),)), Kernel(), "6.12", request, jump_us=1_000_000
+    )
 
 
 def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
@@ -41,7 +51,9 @@ def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
 
 
 def test_what_was_measured_is_what_is_predicted() -> None:
-    found = Found((workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)), GIB)
+    found = Found(
+        (workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)), (on_disk(GIB),)
+    )
     known = {"services:a": Cost(50_000, 7 << 20), "services:b": Cost(90_000, 1)}
     made = make_plan(found, Kernel(), "6.12", Request(), jump_us=1_000_000, measured=known)
     assert (made.blackout_us, made.bytes) == (1_050_000, 7 << 20)
@@ -50,7 +62,7 @@ def test_what_was_measured_is_what_is_predicted() -> None:
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
     def made(verdict: Verdict, no_criu: str) -> tuple[str, ...]:
         by_criu = dataclasses.replace(workload("a", verdict, 1, 1), needs=[KERNEL])
-        found = Found((by_criu, workload("other", Verdict.CARRIED)), GIB)
+        found = Found((by_criu, workload("other", Verdict.CARRIED)), (on_disk(GIB),))
         return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, no_criu=no_criu).blockers
 
     assert f"7.3 {NO_CRIU}" in made(Verdict.CARRIED, NO_CRIU)[0]
@@ -88,7 +100,7 @@ def test_a_blackout_over_the_limit_is_refused() -> None:
 
 
 def test_without_a_kernel_there_is_a_plan_that_says_so() -> None:
-    made = make_plan(Found((), GIB), None, "6.12", Request())
+    made = make_plan(Found((), (on_disk(GIB),)), None, "6.12", Request())
     assert made.blockers == ("there is no kernel to go to",)
 
 
@@ -114,7 +126,7 @@ def optional(name: str, size: int) -> Workload:
 
 
 def test_what_is_carried_only_if_possible_never_blocks() -> None:
-    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), GIB)
+    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), (on_disk(GIB),))
     made = make_plan(found, Kernel(), "6.12", Request(), no_criu=NO_CRIU)
     assert made.blockers == ()
     assert [w.verdict for w in made.workloads] == [Verdict.RESTARTED, Verdict.CARRIED]

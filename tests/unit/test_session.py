@@ -104,7 +104,7 @@ def test_one_session_is_current_until_it_is_closed(store: Store) -> None:
     session = full_session()
     store.open(session)
     assert store.current() == session
-    artifacts = store.artifacts(session.id, "services:a.service")
+    artifacts = store.artifacts(session, "services:a.service")
     artifacts.mkdir()
     (artifacts / "pages-1.img").write_bytes(b"secret")
     with pytest.raises(BadSession, match="still planned"):
@@ -114,6 +114,25 @@ def test_one_session_is_current_until_it_is_closed(store: Store) -> None:
     assert store.current() is None
     assert store.load(session.id).state is State.CONFIRMED
     assert not artifacts.exists()
+
+
+def test_what_travels_by_pmem_lies_there_and_goes_with_the_session(store: Store) -> None:
+    session = full_session()
+    session.carrier = "pmem"
+    store.open(session)
+    artifacts = store.artifacts(session, "services:a.service")
+    assert artifacts.parent == store.root / "pmem" / session.id
+    artifacts.mkdir(parents=True)
+    session.state = State.CONFIRMED
+    store.close(session)
+    assert list((store.root / "pmem").iterdir()) == []
+
+
+def test_a_carrier_is_one_of_ours_or_refused(store: Store) -> None:
+    session = full_session()
+    session.carrier = "../../tmp"
+    with pytest.raises(BadSession, match="travels by"):
+        store.artifacts(session, "services:a.service")
 
 
 def test_sessions_are_listed_newest_first_and_a_bad_one_hides_none(store: Store) -> None:

@@ -41,6 +41,8 @@ def plan(*blockers: str) -> Plan:
         blackout_us=14_500_000,
         bytes=34 << 20,
         free_bytes=5 << 30,
+        carrier="disk",
+        carrier_reason="not pmem: nothing is mounted",
         blockers=list(blockers),
         workloads=[
             workload("redis-server.service", "carried", "service"),
@@ -82,6 +84,7 @@ def session() -> Session:
         created_us=NOW - 125_000_000,
         reason="one workload started fresh",
         notes=["the clock was set"],
+        carrier="disk",
         predicted_blackout_us=15_000_000,
         blackout_us=14_500_000,
         outcomes={"restarted": 1, "carried": 1, "lost": 0},
