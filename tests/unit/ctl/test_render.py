@@ -75,7 +75,7 @@ def test_a_host_without_history(utc: None) -> None:
 
 def test_plan_counts_what_every_boot_starts(text: Any) -> None:
     lines = text(render.plan(example.plan()))
-    assert lines[:5] == [
+    assert lines[:6] == [
         "Kernel:     7.3.4+deb13-amd64 (deb-7.3.4)",
         "Rung:       live-update: another kernel is wanted",
         "Blackout:   14.5 s, predicted",
