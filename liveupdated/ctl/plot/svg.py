@@ -5,6 +5,7 @@ Names come from units and processes of any user.  They get into a picture throug
 `tip` only, which take out what drives a terminal or is no XML; the library escapes the rest.
 """
 
+import copy
 import unicodedata
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -17,7 +18,7 @@ the 11 px of the style sheet.  There is no other way to know how long a text wil
 
 # Plain colours and not variables: librsvg, and what is built on it, knows neither var() nor @media,
 # and then shows the light ones.
-STYLE = """
+_LIGHT = """
 .paper{fill:#fff}
 text{font:11px 'DejaVu Sans Mono','Liberation Mono',Menlo,Consolas,monospace;fill:#1f2328}
 text.title{font-size:15px;font-weight:bold}
@@ -42,7 +43,8 @@ text.bad{fill:#cf222e}
 .critical{fill:#cf222e}
 .predicted{fill:#8b949e}
 .foretold{fill:#1f2328}
-@media (prefers-color-scheme:dark){
+"""
+_DARK = """
 .paper{fill:#0d1117}
 text{fill:#e6edf3}
 text.muted{fill:#9198a1}
@@ -51,8 +53,8 @@ text.bad{fill:#ff7b72}
 .blackout{fill-opacity:.2}
 .critical{fill:#ff7b72}
 .foretold{fill:#e6edf3}
-}
 """
+STYLE = f"{_LIGHT}@media (prefers-color-scheme:dark){{{_DARK}}}\n"
 
 
 def picture(title: str) -> Element:
@@ -68,6 +70,14 @@ def frame(root: Element, width: float, height: float) -> None:
     root.set("width", number(width))
     root.set("height", number(height))
     root.set("viewBox", f"0 0 {number(width)} {number(height)}")
+
+
+def toned(root: Element, dark: bool) -> Element:
+    """A copy in the light or the dark colours, for who does not know @media."""
+    changed = copy.deepcopy(root)
+    for style in changed.iter("style"):
+        style.text = _LIGHT + _DARK if dark else _LIGHT
+    return changed
 
 
 def document(root: Element) -> str:
