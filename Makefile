@@ -14,7 +14,8 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
-	@echo "make bench        what the idle daemon costs, into bench/"
+	@echo "make bench        what the idle daemon costs, and the blackout beside other ways,"
+	@echo "                  into bench/; root, more than half an hour under emulation"
 	@echo "make deb          the Debian package, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
@@ -50,6 +51,7 @@ demo: $(ready)
 
 bench: $(ready)
 	$(python) -m bench.daemon
+	$(python) -m bench.blackout
 
 deb: deps
 	packaging/build-deb --lint dist

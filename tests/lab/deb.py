@@ -25,8 +25,9 @@ def _files() -> list[str]:
     """What git knows and the package is made of, as far as it is there."""
     command = ["git", "-c", f"safe.directory={TREE}", "-C", str(TREE), "ls-files", "-z"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    names = [name for name in listed.split("\0") if name and not name.startswith("tests/")]
-    return sorted(name for name in names if (TREE / name).exists())
+    names = [name for name in listed.split("\0") if name]
+    others = ("tests/", "bench/")
+    return sorted(n for n in names if not n.startswith(others) and (TREE / n).exists())
 
 
 def _build(folder: Path) -> None:

@@ -39,7 +39,8 @@ class Machine:
     `disk` is a raw file or, when its name says so, a qcow2 one; the image's own by default.
     `kernel` is the version prefix of the kernel that firmware boots, `append` are further words
     for its command line, `memory` is in MiB, `ports` are TCP ports of the guest that outside
-    clients reach at `port()` of 127.0.0.1, `qemu_args` go to QEMU as they are.
+    clients reach at `port()` of 127.0.0.1, `qemu_args` go to QEMU as they are.  With `firmware`,
+    arguments of QEMU as well, the machine finds its kernel by itself and is handed none.
 
     Use it from the thread that made it: QEMU dies with that thread.
     """
@@ -55,6 +56,7 @@ class Machine:
         memory: int = 1536,
         cpus: int = 2,
         ports: Sequence[int] = (),
+        firmware: Sequence[str] = (),
         qemu_args: Sequence[str] = (),
     ) -> None:
         self.image = image
@@ -66,6 +68,7 @@ class Machine:
         self.panics_expected = False
         """Set by a test that wants the guest to panic."""
         self._backing = disk or image.disk
+        self._firmware = list(firmware)
         self._qemu_args = list(qemu_args)
         self._ports = {port: _free_port() for port in ports}
         self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
@@ -144,10 +147,7 @@ class Machine:
         command += ["virtserialport,chardev=q0,name=org.qemu.guest_agent.0"]
         command += ["-netdev", f"user,id=n0,restrict=on{forwards}"]
         command += ["-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci"]
-        command += ["-kernel", str(self.kernel.image)]
-        command += ["-append", f"{CMDLINE} {self.append}".strip()]
-        if self.initrd:
-            command += ["-initrd", str(self.kernel.initrd)]
+        command += self._firmware or self._handed_in()
         with (here / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._qemu_args],
@@ -156,6 +156,13 @@ class Machine:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests
             )
+
+    def _handed_in(self) -> list[str]:
+        command = ["-kernel", str(self.kernel.image)]
+        command += ["-append", f"{CMDLINE} {self.append}".strip()]
+        if self.initrd:
+            command += ["-initrd", str(self.kernel.initrd)]
+        return command
 
     def _kill(self) -> None:
         if self._process:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a client outside sees of a live update, beside the other ways to a fresh system.
+
+    .venv/bin/python -m bench.blackout [ROUNDS] [--quick]
+
+By turns, in one machine of the lab; the way through firmware in another, before.  As root.  Writes
+every measurement into bench/results.json, and from there bench/results.md and bench/results.svg.
+`--quick` is with the smallest sizes only.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import firmware, report, rows
+from bench.client import Client, Gap, longest_gap
+from bench.load import Load, fill, furnish
+from bench.rows import BLACKOUT, Results, Row
+from bench.ways import FIRMWARE, KEXEC, LIVEUPDATED, REBOOT, SOFT_REBOOT, Way
+from tests.lab import deb, image
+from tests.lab.accel import TCG, accelerator
+from tests.lab.qemu import Machine
+from tests.vm.guest import JUMP_LIMIT_S, release
+
+WAYS = (REBOOT, KEXEC, SOFT_REBOOT, LIVEUPDATED)
+KERNEL = "7.3"
+MEMORY_MIB = 4096
+ROUNDS = 3
+SETTLE_S = 3.0
+QUICK = (Load(16, 1), Load(256, 1))
+LOADS = (*QUICK, Load(1024, 1), Load(256, 10), Load(256, 50))
+
+
+def measure(vm: Machine, load: Load, ways: Sequence[Way], number: int) -> Iterator[Row]:
+    """One round."""
+    vm.run(f"systemctl enable --now {load.units}")
+    for way in ways:
+        for phase, seconds in one(vm, load, way).items():
+            yield Row(way.name, way.carrier, load.mib, load.services, number, phase, seconds)
+    vm.run(f"systemctl disable --now {load.units}")
+
+
+def one(vm: Machine, load: Load, way: Way) -> dict[str, float]:
+    """The phases of one way, once."""
+    with Client([vm.port(port) for port in load.ports]) as client:
+        way.prepare(vm, load)
+        client.wait_for_all(JUMP_LIMIT_S)
+        fill(vm, load)
+        vm.run("sync")
+        time.sleep(SETTLE_S)
+        before = client.wait_for_all(JUMP_LIMIT_S)
+        start = time.monotonic()
+        phases = dict(way.take(vm, load))
+        after = client.wait_for_all(JUMP_LIMIT_S)
+        gap = longest_gap(client.since(start))
+    if (after == before) != way.keeps:
+        raise AssertionError(f"{way.name}: {before} before, and {after} after")
+    if way.boots_all:
+        phases |= of_the_boot(vm, gap)
+    phases |= way.finish(vm, load)
+    whole = gap.seconds + sum(phases[part] for part in way.beside)
+    print(f"{load.mib} MiB, {load.services}: {way.name} {whole:.2f} s", flush=True)
+    return {BLACKOUT: whole, **phases}
+
+
+def of_the_boot(vm: Machine, gap: Gap) -> dict[str, float]:
+    """The blackout in three parts, of which the kernel and systemd tell the middle one.
+
+    The kernel's begin is by the guest's uptime, and off by as long as it takes to ask.
+    """
+    shown = "systemctl show -P UserspaceTimestampMonotonic; cut -d' ' -f1 /proc/uptime"
+    kernel_us, uptime = vm.run(shown).stdout.split()
+    began, kernel = time.monotonic() - float(uptime), int(kernel_us) / 1e6
+    return {
+        "down": began - gap.before.at,
+        "kernel": kernel,
+        "userspace": gap.after.at - began - kernel,
+    }
+
+
+def described(vm: Machine) -> str:
+    """What it ran on, for whoever compares."""
+    emulated = accelerator(vm.kernel.image) == TCG
+    systemd = vm.run("systemctl --version | head -n 1").stdout.strip()
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), QEMU with {'TCG' if emulated else 'KVM'}, "
+        f"{vm.cpus} CPUs and {vm.memory} MiB of memory, NVMe disk in the host's page cache, "
+        f"Linux {release(vm)} to the same, {systemd}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.blackout")
+    parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes only")
+    given = parser.parse_args()
+    loads = QUICK if given.quick else LOADS
+    most = max(loads, key=lambda load: load.services)
+    system = image.image()
+    disk = deb.layer(system, deb.build_deb())
+    found: list[Row] = []
+    with TemporaryDirectory(prefix="bench-") as folder:
+        own_boot = firmware.arguments(Path(folder), system.kernel(KERNEL))
+        for ways, arguments in (([FIRMWARE], own_boot), (WAYS, [])):
+            with Machine(
+                system,
+                disk=disk,
+                kernel=KERNEL,
+                memory=MEMORY_MIB,
+                ports=most.ports,
+                firmware=arguments,
+            ) as vm:
+                vm.wait_running()
+                furnish(vm, most)
+                results = Results(described(vm), found)
+                for number, load in product(range(given.rounds), loads):
+                    for row in measure(vm, load, ways, number):
+                        found.append(row)
+                        rows.write(results)  # what breaks off has not been for nothing
+    report.write(rows.read())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
