@@ -20,6 +20,8 @@ LOADER_CMDLINE = STATE / "loader-cmdline.json"
 RUNTIME = ROOT / "run/liveupdated"
 CONFIG = ROOT / "etc/liveupdated/liveupdated.toml"
 CONFIG_DROPINS = ROOT / "etc/liveupdated/conf.d"
+CARRIER_WORDS = CONFIG_DROPINS / "80-carrier.toml"
+"""The words that set memory aside for the pmem carrier; see carriers/setup.py."""
 ADVISED = CONFIG_DROPINS / "90-advise.toml"
 """The words that applied advice adds and removes; see advice/dropin.py."""
 RULE_FOLDERS = tuple(ROOT / top / "liveupdated/workloads.d" for top in ("usr/lib", "etc", "run"))
@@ -56,6 +58,9 @@ RESUME_UNIT = "liveupdated-resume.service"
 RESTORE_UNIT = "liveupdated-restore.service"
 HEALTH_UNIT = "liveupdated-health.service"
 BASELINE_UNIT = "liveupdated-baseline.service"
+PMEM_UNIT = "var-lib-liveupdated-pmem.mount"
+PMEM_UNIT_FILE = ROOT / "etc/systemd/system" / PMEM_UNIT
+"""Written by `liveupdatectl carrier set-up`."""
 UPDATE_TIMER = "liveupdated-update.timer"
 
 LIBEXEC = Path("/usr/libexec/liveupdated")

@@ -16,6 +16,8 @@ from liveupdated.carriers import Carrier, free_bytes
 
 MOUNTS = Path("/proc/self/mountinfo")
 DEVICE = "/dev/pmem"
+WORD_KEY = "X-CommandLine="
+"""In the mount unit: the word without which its region is not there (X-: systemd.unit(5))."""
 _DAX = {"dax", "dax=always"}
 
 
@@ -54,6 +56,17 @@ def mounted() -> tuple[str, list[str]]:
             _, device, options = filesystem.split(" ", 2)
             found = device, options.split(",")
     return found
+
+
+def kept(before: str, after: str) -> bool:
+    """Whether the region of the mount unit is what it was: kernels with the command lines `before`
+    and `after` have both left it alone.  False where there is no mount unit."""
+    try:
+        unit = paths.PMEM_UNIT_FILE.read_text()
+    except FileNotFoundError:
+        return False
+    words = [line.removeprefix(WORD_KEY) for line in unit.splitlines() if line.startswith(WORD_KEY)]
+    return all(word in line.split() for word in words for line in (before, after))
 
 
 def protected(cmdline: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from liveupdated.ctl import options
-from liveupdated.ctl.report import say
+from liveupdated.ctl.reload import reload
 from liveupdated.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def advise(*, apply: bool, only: tuple[str, ...], undo: bool, dry_run: bool, as_
             dropin.apply(words)
     changed = words != before
     if changed and not dry_run:
-        _reload()
+        reload()
     shape = _shape(found, words, changed)
     if as_json:
         return options.print_json(shape)
@@ -109,17 +109,6 @@ def _tell(before: "Words", after: "Words", dry_run: bool, left: list[str]) -> No
         for word in [word for word in there if word not in words]:
             click.echo(f"{word}: {would}no longer {verb}")
     click.echo(f"{paths.ADVISED}: {would}{'written' if after else 'taken away'}")
-
-
-def _reload() -> None:
-    """The service shows command lines, and reads its settings anew on request only."""
-    from liveupdated import paths, systemd
-    from liveupdated.errors import ServiceError
-
-    try:
-        systemd.systemctl("try-reload-or-restart", paths.DAEMON_UNIT)
-    except (ServiceError, OSError) as error:
-        say(f"the service was not reloaded, and shows command lines as before: {error}")
 
 
 def _shape(found: "Report | None", words: "Words", changed: bool) -> "Advised":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """liveupdatectl: the command line, a client of the D-Bus API.
 
-Only `advise` is not: it reads what any user may read, and needs no service for it.
+Only `advise` and `carrier` are not: the one reads what any user may read, the other touches
+devices, which the service may not.
 """
 
 import io
@@ -10,7 +11,7 @@ import sys
 import click
 
 from liveupdated import __version__
-from liveupdated.ctl import act, advise, show
+from liveupdated.ctl import act, advise, carrier, show
 from liveupdated.ctl.exits import Exit
 from liveupdated.ctl.options import Commands
 
@@ -53,6 +54,7 @@ for command in (
     show.history,
     show.timeline,
     advise.advise,
+    carrier.carrier,
 ):
     cli.add_command(command)
 

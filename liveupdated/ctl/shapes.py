@@ -182,6 +182,25 @@ class Advised(TypedDict):
     changed: bool
 
 
+class Device(TypedDict):
+    device: str
+    bytes: int
+    holds: str
+    """What is on it; empty for nothing."""
+
+
+class Carriers(TypedDict):
+    carrier: str
+    """The one that would be taken now."""
+    carrier_reason: str
+    free_bytes: int
+    set_aside: list[str]
+    """The words that set memory aside, on the running kernel's command line."""
+    cmdline_add: list[str]
+    """Those that are added at each jump."""
+    devices: list[Device]
+
+
 class Ending(TypedDict):
     """What became of an order."""
 

@@ -8,8 +8,10 @@ that).
 import sys
 
 from liveupdated import instructions, paths, systemd
-from liveupdated.errors import BadSession, LiveUpdateError
+from liveupdated.carriers import pmem
+from liveupdated.errors import BadSession, LiveUpdateError, ServiceError
 from liveupdated.session import (
+    Boot,
     Mark,
     Outcome,
     Session,
@@ -69,6 +71,8 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     session.state = State.RESTORING
     if reason:
         session.reason = reason
+    if not reason:
+        _mount_carrier(session, boot)
     for workload in session.workloads if not reason else ():
         kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
     if not reason:
@@ -85,6 +89,17 @@ def claim(store: Store, session: Session, start: Mark) -> str:
             session.reason = reason
             store.store(session)
     return reason
+
+
+def _mount_carrier(session: Session, boot: Boot) -> None:
+    """No boot mounts memory that another kernel may have used: only here it is known to be as it
+    was left.  What travelled there and is not there is found missing by its own restore."""
+    if session.carrier != "pmem" and not pmem.kept(session.origin.cmdline, boot.cmdline):
+        return
+    try:
+        systemd.start(paths.PMEM_UNIT)
+    except ServiceError as error:
+        session.notes.append(f"{paths.PMEM} could not be mounted: {error}")
 
 
 def _make_wait(store: Store, session: Session) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, SaveFailed
+from liveupdated.errors import BadSession, SaveFailed, ServiceError
 from liveupdated.session import (
     Outcome,
     Session,
@@ -216,6 +216,23 @@ def test_after_our_jump_all_come_back_and_one_crash_takes_no_other_along(
     ]
     assert done.workloads[1].outcome_reason == "a bug"
     assert paths.CLAIMED.read_text() == session.id
+
+
+def test_a_region_that_cannot_be_mounted_is_told(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*units: str, wait: bool = True) -> None:
+        raise ServiceError(f"{units[0]} failed", "no such device")
+
+    monkeypatch.setattr(systemd, "start", refuse)
+    monkeypatch.setattr(restore, "Store", lambda: store)
+    session = opened(store, "a")
+    session.carrier = "pmem"
+    jump(store, session, monkeypatch, TOKEN)
+    assert restore.main() == 0
+    assert store.load(session.id).notes == [
+        f"{paths.PMEM} could not be mounted: {paths.PMEM_UNIT} failed: no such device"
+    ]
 
 
 def test_a_session_is_claimed_once(

@@ -17,7 +17,7 @@ from liveupdated.ctl.main import cli
 from liveupdated.ctl.report import sentence
 
 COMMANDS = sorted(cli.commands)
-LOCAL = {"advise"}
+LOCAL = {"advise", "carrier"}
 """They need no service."""
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is saved travels in memory that neither kernel touches."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab.qemu import Machine
+from tests.vm.guest import (
+    JUMP_LIMIT_S,
+    REDIS_DROPIN,
+    ctl,
+    kernel_id,
+    outcomes,
+    redis,
+    refused,
+    release,
+    wait_finished,
+)
+
+REGION = "memmap=1G!4G"
+MOUNT = "/var/lib/liveupdated/pmem"
+REDIS = "redis-server.service"
+
+
+def test_images_travel_in_memory(boot: Callable[..., Machine], installed: Path) -> None:
+    vm = boot(disk=installed, memory=4096, append=REGION)
+    vm.put(REDIS_DROPIN, f"/etc/systemd/system/{REDIS}.d/carry.conf")
+    vm.run("systemctl daemon-reload; systemctl restart redis-server; redis-cli config set save ''")
+    vm.run("for i in $(seq 1000); do echo SET key$i value$i; done | redis-cli --pipe")
+    before = redis(vm)
+    nothing_is_formatted_that_may_be_of_use(vm)
+    set_up(vm)
+
+    kernel = kernel_id(vm, "7.3")
+    plan = ctl(vm, f"plan --kernel {kernel}")
+    assert plan["carrier"] == "pmem", plan["carrier_reason"]
+    first = vm.boot_id()
+    vm.run(f"echo stays > {MOUNT}/ram")
+    vm.start(["liveupdatectl", "update", "--yes", "--kernel", kernel])
+    session = wait_finished(vm, first)
+    assert session["state"] == "confirmed", session
+    assert session["carrier"] == "pmem", session["notes"]
+    assert outcomes(session)[REDIS] == ("carried", "carried")
+    after = redis(vm)
+    assert release(vm).startswith("7.3")
+    assert (after["run_id"], after["keys"]) == (before["run_id"], "1000")
+    # Mounted again by the restore, with what was there, and the images are gone.
+    assert vm.run(f"ls {MOUNT}").stdout.split() == ["lost+found", "ram"]
+    assert vm.run(f"cat {MOUNT}/ram").stdout == "stays\n"
+
+    vm.run("liveupdatectl carrier remove")
+    plan = ctl(vm, f"plan --kernel {kernel}")
+    assert (plan["carrier"], plan["carrier_reason"]) == (
+        "disk",
+        f"not pmem: nothing is mounted at {MOUNT}",
+    )
+
+
+def nothing_is_formatted_that_may_be_of_use(vm: Machine) -> None:
+    vm.run("mke2fs -q -F -t ext4 -L precious /dev/pmem0")
+    refused(vm, "liveupdatectl carrier set-up 1G", "/dev/pmem0 holds ext4", "wipefs")
+    assert ctl(vm, "carrier")["cmdline_add"] == []
+    vm.run("wipefs --all /dev/pmem0")
+
+
+def set_up(vm: Machine) -> None:
+    found = ctl(vm, "carrier set-up 1G")
+    assert (found["carrier"], found["cmdline_add"]) == ("pmem", [REGION]), found
+    assert [each["holds"] for each in found["devices"]] == ["liveupdated"]
+    assert vm.run(f"stat -c '%a %u' {MOUNT}").stdout == "700 0\n"
+    again = ctl(vm, "carrier set-up 1G", timeout=JUMP_LIMIT_S)
+    assert again["free_bytes"] == found["free_bytes"]
