@@ -6,7 +6,7 @@ venv := .venv
 python := $(venv)/bin/python
 ready := $(venv)/.ready
 
-.PHONY: help deps demo test check images test-system test-vm bench deb install clean
+.PHONY: help deps demo test check images test-system test-desktop test-vm bench deb install clean
 
 help:
 	@echo "make demo         a live update before your eyes, in a virtual machine; root"
@@ -14,6 +14,7 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
+	@echo "make test-desktop tests of the details window, in a Debian with GTK; root"
 	@echo "make bench        what the idle daemon costs, and the blackout beside other ways,"
 	@echo "                  into bench/; root, more than half an hour under emulation"
 	@echo "make deb          the Debian package, into dist/"
@@ -38,6 +39,10 @@ check: $(ready)
 test-system: $(ready)
 	$(python) -m tests.lab container
 	$(python) -m pytest tests/system
+
+test-desktop: $(ready)
+	$(python) -m tests.lab desktop
+	$(python) -m tests.desktop
 
 # Under emulation, and with a neighbour, a test may take long and still be right.  A guest that the
 # emulator itself crashed proves nothing: that test runs once more, and the summary says so.

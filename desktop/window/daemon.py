@@ -97,8 +97,8 @@ class Daemon:
 def problem(error: Any) -> Problem:
     """What GLib says about a call that failed."""
     name = Gio.DBusError.get_remote_error(error) or ""
-    Gio.DBusError.strip_remote_error(error)
-    return Problem(name, error.message)
+    # strip_remote_error() would change a copy, here.
+    return Problem(name, error.message.removeprefix(f"GDBus.Error:{name}: "))
 
 
 def options(**given: Any) -> Any:

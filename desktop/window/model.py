@@ -241,8 +241,9 @@ def plan_view(plan: Plan, agreed: Collection[str] = ()) -> PlanView:
                 size=size(plan["bytes"]), free=size(plan["free_bytes"])
             ),
         ),
+        (_("Saved to"), _said(plan["carrier"], plan["carrier_reason"])),
         (_("Workloads"), counts(found)),
-        (_("Why this way"), plain(plan["rung_reason"])),
+        (_("Why this way"), _sentence(plan["rung_reason"])),
     ]
     return PlanView(
         title=plain(plan["release"]) if plan["kernel"] else "",
@@ -401,6 +402,10 @@ def presets() -> tuple[tuple[str, str], ...]:
         (_("Sunday night"), "Sun *-*-* 03:00"),
         (_("First of the month"), "*-*-01 03:00"),
     )
+
+
+def _said(name: str, why: str) -> str:
+    return plain(f"{name}: {why}" if why else name)
 
 
 def _sentence(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`python -m tests.lab disk|container`: make what the tests need beforehand, and tell the times."""
+"""`python -m tests.lab disk|container|desktop`: make what the tests need, and tell the times."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import container, deb, image
+from . import container, deb, desktop, image
 from .errors import LabError
 
 
@@ -21,8 +21,11 @@ def _timed(what: str, make: Callable[[], Path]) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab")
-    parser.add_argument("what", choices=["disk", "container"])
+    parser.add_argument("what", choices=["disk", "container", "desktop"])
     what = parser.parse_args().what
+    if what == "desktop":
+        _timed("Debian with desktops", lambda: desktop.image().path)
+        return 0
     system = image.Image(_timed("Debian with two kernels", lambda: image.image().path))
     package = _timed("package of this tree", deb.build_deb)
     layer = deb.layer if what == "disk" else container.layer

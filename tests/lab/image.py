@@ -39,16 +39,6 @@ PACKAGES = (
     "librte-latencystats25 librte-pdump25"
 )
 
-OPTIONS = (
-    "--variant=apt",
-    "--mode=root",
-    "--architectures=amd64",
-    "--include=" + PACKAGES.replace(" ", ","),
-    '--aptopt=APT::Install-Recommends "false"',
-    # sid's Release file can be past its date on a mirror
-    '--aptopt=Acquire::Check-Valid-Until "false"',
-    "--dpkgopt=force-unsafe-io",
-)
 SUITES = ("trixie", "trixie-backports", "sid")
 
 
@@ -89,15 +79,20 @@ class Image:
 
 def image() -> Image:
     """The lab's image; the first call builds it, which takes some minutes and needs root."""
-    recipe = cache.digest(*OPTIONS, *SUITES, DISK_SIZE, HERE / "customize", HERE / "rootfs")
+    recipe = cache.digest(
+        *options(PACKAGES), *SUITES, DISK_SIZE, HERE / "customize", HERE / "rootfs"
+    )
     return Image(cache.made(cache.folder() / "images" / recipe, _build))
 
 
 def _build(path: Path) -> None:
-    if os.geteuid() != 0:
-        raise LabError("only root can build the lab's image")
     path.mkdir()
-    _bootstrap(path / "root")
+    hooks = (
+        '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
+        f"--setup-hook=copy-in {HERE}/rootfs/etc/apt/preferences.d/lab /etc/apt/preferences.d",
+        f"--customize-hook={HERE}/customize",
+    )
+    bootstrap(path / "root", PACKAGES, SUITES, hooks)
     kernels = path / "kernels"
     kernels.mkdir()
     for folder in (path / "root/boot", path / "root/var/lib/lab/boot"):
@@ -107,11 +102,28 @@ def _build(path: Path) -> None:
     make_disk(path / "root", path / "root.img")
 
 
-def _bootstrap(root: Path) -> None:
+def options(packages: str) -> tuple[str, ...]:
+    """What mmdebstrap is to make, apart from suites."""
+    return (
+        "--variant=apt",
+        "--mode=root",
+        "--architectures=amd64",
+        "--include=" + packages.replace(" ", ","),
+        '--aptopt=APT::Install-Recommends "false"',
+        # sid's Release file can be past its date on a mirror
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        "--dpkgopt=force-unsafe-io",
+    )
+
+
+def bootstrap(root: Path, packages: str, suites: tuple[str, ...], hooks: tuple[str, ...]) -> None:
+    """Make the folder `root` a Debian of `suites`, the first one's, with `packages`."""
+    if os.geteuid() != 0:
+        raise LabError("only root can build the lab's image")
     uri, proxy = mirror.debian_mirror(), mirror.proxy()
     debs = cache.folder() / "apt"
     debs.mkdir(exist_ok=True)
-    command = ["mmdebstrap", "--quiet", *OPTIONS]
+    command = ["mmdebstrap", "--quiet", *options(packages)]
     if proxy:
         command.append(f'--aptopt=Acquire::http::Proxy "{proxy}"')
     if uri.startswith("https:"):
@@ -120,14 +132,13 @@ def _bootstrap(root: Path) -> None:
         # packages downloaded by an earlier build
         "--skip=essential/unlink",
         "--skip=download/empty",
-        '--setup-hook=mkdir -p "$1/var/cache/apt/archives" "$1/etc/apt/preferences.d"',
+        '--setup-hook=mkdir -p "$1/var/cache/apt/archives"',
         f"--setup-hook=sync-in {debs} /var/cache/apt/archives",
-        f"--setup-hook=copy-in {HERE}/rootfs/etc/apt/preferences.d/lab /etc/apt/preferences.d",
-        f"--customize-hook={HERE}/customize",
+        *hooks,
         f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
-        SUITES[0],
+        suites[0],
         str(root),
-        *(f"deb {uri} {suite} main" for suite in SUITES),
+        *(f"deb {uri} {suite} main" for suite in suites),
     ]
     # Without a terminal of its own mmdebstrap takes stdin for a list of sources.
     done = subprocess.run(
