@@ -11,18 +11,24 @@ import contextlib
 import dataclasses
 import hashlib
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from liveupdated import cgroup, criu, instructions, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed
-from liveupdated.session import Json
+from liveupdated.session import Json, remove_tree
 
 IMAGES = "images"
+WRITTEN_AHEAD = "ahead"
+"""Beside the images, which refer to it: memory as it was before the freeze."""
 VOLATILE = "volatile.tar"
 FILES = "files.tar"
 SHARED_MEMORY = "/dev/shm/"  # noqa: S108
 """Files there are POSIX shared memory (shm_overview(7)): CRIU keeps the mapping, not the file."""
+
+WORTH_WRITING_AHEAD = 64 << 20
+"""Bytes of memory; for less, what criu takes for its own start is longer than what it saves."""
 
 # Rough figures for a prediction before the first rehearsal: criu's own start and end, and memory
 # written once and read once by a disk of 200 MB/s.
@@ -57,6 +63,19 @@ def tcp_sentence(pids: Sequence[int]) -> str:
     if tcp.available():
         return f"{tcp.sentence(number)} carried too" if number else "no TCP connection is open"
     return "its TCP connections are closed (way out: install nftables)"
+
+
+def write_ahead(main: int, artifacts: Path) -> None:
+    """Write the memory of the tree of `main` while it runs on: `take` then writes, frozen, only
+    what it has changed since.  Where that cannot be done `take` writes all, so nothing is raised.
+    """
+    folder = artifacts / WRITTEN_AHEAD
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        criu.pre_dump(main, folder, shell_job=not criu.leads_session(main))
+    except (LiveUpdateError, OSError) as error:
+        print(f"liveupdated: nothing is written ahead: {error}", file=sys.stderr)
+        remove_tree(folder)
 
 
 def take(
@@ -94,6 +113,7 @@ def take(
             outside,
             keep_tcp=keep_tcp,
             shell_job=not criu.leads_session(main),
+            previous=f"../{WRITTEN_AHEAD}" if (artifacts / WRITTEN_AHEAD).is_dir() else "",
         )
         _keep_files(main, artifacts / VOLATILE, [*volatile, *_shared_memory(pids)])
         _keep_files(main, artifacts / FILES, files(pids) if files else (), "--no-recursion")
@@ -107,7 +127,7 @@ def take(
     if found.connections:
         saved["sockets"] = {str(pid): list(criu.sockets(pid)) for pid in pids}
     saved["launch"] = _write_launch(artifacts, main, pids, outside, kept)
-    saved["bytes"] = sum(entry.stat().st_size for entry in images.iterdir())
+    saved["bytes"] = sum(path.lstat().st_size for path in _saved_files(artifacts))
     return saved
 
 
@@ -179,12 +199,19 @@ def _write_launch(
 
 
 def _saved_files(artifacts: Path) -> list[Path]:
+    folders = [artifacts / WRITTEN_AHEAD, artifacts / IMAGES]
     archives = [artifacts / VOLATILE, artifacts / FILES]
-    return [*sorted((artifacts / IMAGES).iterdir()), *(path for path in archives if path.exists())]
+    return [
+        *(path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())),
+        *(path for path in archives if path.exists()),
+    ]
 
 
 def _fingerprint(path: Path) -> list[int | str]:
-    """Size, and the digest of all but the memory itself, whose reading would cost blackout."""
+    """Size, and the digest of all but the memory itself, whose reading would cost blackout; of a
+    link, where it leads."""
+    if path.is_symlink():
+        return [0, str(path.readlink())]
     if path.name.startswith("pages-"):
         stat = path.stat()
         return [stat.st_size, str(stat.st_mtime_ns)]
@@ -197,6 +224,6 @@ def read_launch(artifacts: Path, digest: str) -> dict[str, Json]:
     saved = instructions.read(artifacts, digest)
     for name, expected in saved["files"].items():
         path = artifacts / name
-        if not path.is_file() or _fingerprint(path) != expected:
+        if not path.exists() or _fingerprint(path) != expected:
             raise RestoreFailed("its checkpoint was altered", f"{name} is not as it was saved")
     return saved

@@ -50,6 +50,10 @@ COMMON = [
 KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
 CLOSE_TCP = ["--tcp-close"]
 
+TRACK = ["--track-mem"]
+"""Have the kernel note what is written to: for a dump of what was changed since another one."""
+DUMP_LOG = "dump.log"
+
 SHELL_JOB = ["--shell-job"]
 """For a tree whose root leads no session: it joins that of whoever restores it (criu(8))."""
 
@@ -295,6 +299,15 @@ def leads_session(pid: int) -> bool:
     return int(stat.rpartition(")")[2].split()[3]) == pid
 
 
+def pre_dump(main: int, images: Path, *, shell_job: bool = False) -> None:
+    """Write the memory of the tree of `main` into `images` while it runs on (criu(8), pre-dump).
+
+    A `dump` with `previous` writes only what was changed since.  Raises SaveFailed.
+    """
+    options = ["pre-dump", *TRACK, *(SHELL_JOB if shell_job else [])]
+    _run(main, images, options)
+
+
 def dump(
     main: int,
     cgroup: Path,
@@ -303,27 +316,42 @@ def dump(
     *,
     keep_tcp: bool,
     shell_job: bool = False,
+    previous: str = "",
 ) -> None:
     """Dump the tree of `main`, whose cgroup is frozen, into `images`; it stays frozen.
 
-    With `keep_tcp` its TCP connections go into the images, else they will be closed.
+    With `keep_tcp` its TCP connections go into the images, else they will be closed.  `previous`
+    is the folder of a `pre_dump`, as seen from `images`.
 
     Raises SaveFailed with CRIU's own last error.
     """
-    command = ["nsenter", f"--target={main}", "--mount", "--uts"]
-    criu_fd = os.open(CRIU, os.O_RDONLY | os.O_CLOEXEC)
-    images_fd = os.open(images, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # By descriptor: inside the namespace the cgroup tree may be read-only (ProtectControlGroups=).
     cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    command += [f"/proc/self/fd/{criu_fd}", "dump", f"--tree={main}", *COMMON]
-    command += KEEP_TCP if keep_tcp else CLOSE_TCP
-    command += SHELL_JOB if shell_job else []
-    command += [f"--images-dir=/proc/self/fd/{images_fd}", "--log-file=dump.log"]
-    command += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
+    options = ["dump", *(KEEP_TCP if keep_tcp else CLOSE_TCP)]
+    options += SHELL_JOB if shell_job else []
+    options += [*TRACK, f"--prev-images-dir={previous}"] if previous else []
+    options += ["--leave-running", f"--freeze-cgroup=/proc/self/fd/{cgroup_fd}"]
+    for external in outside:
+        options += ["--external", external.dump]
+    try:
+        _run(main, images, options, cgroup_fd)
+    finally:
+        os.close(cgroup_fd)
+    from liveupdated import tcpstream, timerfd  # noqa: PLC0415 - the launcher only restores
+
+    timerfd.mend(images / timerfd.FILES)
+    tcpstream.mend(images)
+
+
+def _run(main: int, images: Path, options: list[str], *fds: int) -> None:
+    """Run criu on the tree of `main`, in its mount and UTS namespace.  Raises SaveFailed."""
+    criu_fd = os.open(CRIU, os.O_RDONLY | os.O_CLOEXEC)
+    images_fd = os.open(images, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    command = ["nsenter", f"--target={main}", "--mount", "--uts", f"/proc/self/fd/{criu_fd}"]
+    command += [*options, f"--tree={main}", *COMMON, f"--log-file={DUMP_LOG}"]
+    command.append(f"--images-dir=/proc/self/fd/{images_fd}")
     # Its own limit is 10 s for collecting the processes, which a busy host exceeds (criu(8)).
     command.append(f"--timeout={DUMP_LIMIT_S:.0f}")
-    for external in outside:
-        command += ["--external", external.dump]
     try:
         done = subprocess.run(
             command,
@@ -331,20 +359,16 @@ def dump(
             capture_output=True,
             text=True,
             timeout=DUMP_LIMIT_S,
-            pass_fds=(criu_fd, images_fd, cgroup_fd),
+            pass_fds=(criu_fd, images_fd, *fds),
         )
     except subprocess.TimeoutExpired as error:
         raise SaveFailed("criu did not finish", f"no end after {DUMP_LIMIT_S:.0f} s") from error
     finally:
-        for fd in (criu_fd, images_fd, cgroup_fd):
-            os.close(fd)
+        os.close(criu_fd)
+        os.close(images_fd)
     if done.returncode != 0:
-        reason = first_error(images / "dump.log") or done.stderr.strip()
+        reason = first_error(images / DUMP_LOG) or done.stderr.strip()
         raise SaveFailed("criu could not dump it", reason)
-    from liveupdated import tcpstream, timerfd  # noqa: PLC0415 - the launcher only restores
-
-    timerfd.mend(images / timerfd.FILES)
-    tcpstream.mend(images)
 
 
 def first_error(log: Path) -> str:

@@ -164,9 +164,10 @@ class Coordinator:
         )
 
     async def _to_restore_us(self) -> int:
-        """From the start of this boot's kernel to the moment when a restore would have begun."""
+        """From the start of this boot's kernel to the moment when carried services would have been
+        started: after basic.target, as systemd starts any (systemd.special(7))."""
         at = await self._manager.unit_property(
-            paths.RESTORE_UNIT, "Unit", "ConditionTimestampMonotonic"
+            "basic.target", "Unit", "ActiveEnterTimestampMonotonic"
         )
         return int(at or 0)
 

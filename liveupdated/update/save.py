@@ -44,7 +44,8 @@ def run(store: Store) -> None:
     session.mark(SAVE_START)
     store.store(session)
     try:
-        _choose_carrier(session)
+        spare = _choose_carrier(session)
+        _write_ahead(store, session, spare)
         _hold(session)
         _save_all(store, session)
         session.mark(SAVE_END)
@@ -77,19 +78,33 @@ def _validate(session: Session) -> None:
         raise BadSession(f"session {session.id} has another shape", str(error)) from error
 
 
-def _choose_carrier(session: Session) -> None:
-    """As the plan did, of what there is now.  Raises NoSpace."""
+def _choose_carrier(session: Session) -> int:
+    """As the plan did, of what there is now; how many bytes it can spare.  Raises NoSpace."""
     needed = sum(w.bytes for w in session.workloads if w.verdict is Verdict.CARRIED)
     cmdline = session.target.cmdline if session.target else None
     carrier = choose(find(), needed, cmdline)
     session.carrier = carrier.name
-    if carrier.free_bytes < needed + SPACE_RESERVE:
+    spare = carrier.free_bytes - needed - SPACE_RESERVE
+    if spare < 0:
         raise NoSpace(
             f"the state folder {carrier.folder} is full",
             f"{carrier.free_bytes >> 20} MiB are free, "
             f"the save needs {(needed + SPACE_RESERVE) >> 20} MiB",
             "make room there, or carry less",
         )
+    return spare
+
+
+def _write_ahead(store: Store, session: Session, spare: int) -> None:
+    """What can be written while all run on, as far as there is room to write it twice: a workload
+    may change all of it until it is frozen."""
+    for workload in session.workloads:
+        ahead = getattr(kind(workload.kind), "write_ahead", None)
+        if ahead and workload.verdict is Verdict.CARRIED and workload.bytes <= spare:
+            artifacts = store.artifacts(session, workload.id)
+            ahead(workload, artifacts)
+            sync_tree(artifacts)
+            spare -= workload.bytes
 
 
 def _hold(session: Session) -> None:

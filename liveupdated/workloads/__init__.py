@@ -34,7 +34,11 @@ class Result:
 
 
 class Kind(Protocol):
-    """What a module in this folder offers.  Each function acts on one workload and may block."""
+    """What a module in this folder offers.  Each function acts on one workload and may block.
+
+    One more is for kinds that can: `write_ahead(workload, artifacts)` writes below `artifacts`,
+    while all runs on, what `save` then need not write frozen.  It leaves to `save` what it cannot.
+    """
 
     @property
     def RULE(self) -> type[Any] | None:

@@ -7,6 +7,7 @@ cgroup, limits and sandbox, and tracks it from then on.  When that start fails, 
 automatic restart starts the service afresh, from its own definition, which by then is back.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -205,6 +206,14 @@ def hold_files(workload: Workload) -> dict[str, str]:
     return {f"{workload.name}.d/{unitrestore.HOLD_DROPIN}": HOLD}
 
 
+def write_ahead(workload: Workload, artifacts: Path) -> None:
+    if workload.bytes < checkpoint.WORTH_WRITING_AHEAD:
+        return
+    with contextlib.suppress(LiveUpdateError, OSError):  # the save will say what is wrong
+        main, _ = _processes(workload.name, workload.facts["cgroup"], workload.facts["main"])
+        checkpoint.write_ahead(main, artifacts)
+
+
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     if workload.verdict is not Verdict.CARRIED:  # its loss was agreed to
         return
@@ -222,7 +231,8 @@ def _leave(workload: Workload, artifacts: Path, why: str) -> None:
     hold = [f"{systemd.RUNTIME_UNITS}/{path}" for path in hold_files(workload)]
     workload.verdict = Verdict.RESTARTED
     workload.reason = f"not carried: {why}"
-    remove_tree(artifacts / checkpoint.IMAGES)
+    for folder in (checkpoint.IMAGES, checkpoint.WRITTEN_AHEAD):
+        remove_tree(artifacts / folder)
     systemd.remove_files(hold)
     systemd.reload()
 

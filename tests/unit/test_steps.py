@@ -2,13 +2,14 @@
 """Save, generator and restore over a kind that does as it is told: the order, and every failure."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, SaveFailed, ServiceError
+from liveupdated.errors import BadSession, NoSpace, SaveFailed, ServiceError
 from liveupdated.session import (
     Outcome,
     Session,
@@ -31,9 +32,16 @@ class Obedient:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.ahead: list[str] = []
 
     def hold_files(self, workload: Workload) -> dict[str, str]:
         return {}
+
+    def write_ahead(self, workload: Workload, artifacts: Path) -> None:
+        self.ahead.append(workload.name)
+        assert not self.calls, "something is frozen already"
+        artifacts.mkdir(parents=True)
+        (artifacts / "ahead").touch()
 
     def save(self, workload: Workload, artifacts: Path, mark: Marker) -> None:
         self.calls.append(f"save {workload.name}")
@@ -119,7 +127,26 @@ def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obe
     assert {mark.workload for mark in done.marks if mark.name == "frozen"} == {"t:a", "t:b"}
     save.commit(store)
     assert kind.calls[-2:] == ["commit b", "commit a"]
+    assert kind.ahead == ["a", "b"]
     assert store.load(session.id).state is State.JUMPING
+
+
+def test_nothing_is_written_ahead_where_there_is_no_room_for_it_twice(
+    store: Store, kind: Obedient
+) -> None:
+    session = opened(store, "a", "b")
+    session.workload("t:a").bytes = 1 << 60
+    with pytest.raises(NoSpace):
+        store.store(session)
+        save.run(store)
+    assert kind.ahead == []
+    kind.calls.clear()
+    session = opened(store, "a", "b")
+    room = os.statvfs(paths.STATE)
+    session.workload("t:a").bytes = int(room.f_bavail * room.f_frsize * 0.6)
+    store.store(session)
+    save.run(store)
+    assert kind.ahead == ["b"]
 
 
 def test_what_is_needed_is_frozen_last_and_back_first(

@@ -99,11 +99,15 @@ PLANNED = {
 }
 OUTCOMES = PLANNED
 ACCEPT = ["services:device.service"]
+PAGES = "/root/pages"
+"""Bytes of redis's memory that were written before its freeze, and after it."""
 ALTER = f"""
 folder=$(printf services:memcached.service | sha256sum | cut -c 1-16)
 for image in /var/lib/liveupdated/current/$folder/images/core-*.img; do
     echo forged >> $image
 done
+redis=$(printf services:redis-server.service | sha256sum | cut -c 1-16)
+stat -c %s /var/lib/liveupdated/current/$redis/{{ahead,images}}/pages-1.img > {PAGES}
 {THIEF}
 """
 ALTERED = {
@@ -197,3 +201,6 @@ def assert_fresh(vm: Machine) -> None:
     session.close()
     client.end()
     assert not client.error, client.error
+    ahead, frozen = map(int, vm.get(PAGES).split())
+    assert ahead > KEYS * VALUE_BYTES
+    assert frozen < ahead / 4
