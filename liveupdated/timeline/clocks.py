@@ -94,7 +94,9 @@ def _uncertainty(session: Session, boots: int) -> int:
 def _by_age(session: Session) -> list[tuple[str, int]]:
     """(boot id, its begin by its own clock): the boot the session was planned in first."""
     begins = {boot: _offset(taken[-1]) for boot, taken in _taken(session).items()}
-    return sorted(begins.items(), key=lambda item: (item[0] != session.origin.boot_id, item[1]))
+    return sorted(
+        begins.items(), key=lambda item: (item[0] != session.origin.boot_id, item[1], item[0])
+    )
 
 
 def _taken(session: Session) -> dict[str, list[Mark]]:

@@ -3,7 +3,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from liveupdated.session import Mark, Session
@@ -48,7 +48,15 @@ def test_no_phase_is_negative_and_the_whole_is_the_sum(found: list[Mark]) -> Non
         assert ledger(session).duration_us == end - top[0].start_us
 
 
+TWINS = [
+    mark(name, 5, boot, 10)
+    for name, boot in ((marks.SAVE_END, NEW), (marks.USERSPACE_START, "third"))
+]
+"""Of two boots that began in the same microsecond."""
+
+
 @given(st.lists(ANY_MARK, max_size=40))
+@example(TWINS)
 def test_the_order_of_the_list_does_not_matter_for_one_mark_a_name(found: list[Mark]) -> None:
     unique = list({(m.name, m.workload): m for m in found}.values())
     # Ties of boottime within a boot have no order; a boot's marks never tie in practice.
