@@ -89,6 +89,13 @@ class NotStaged(LiveUpdateError):
     exit_code = 10
 
 
+class BudgetExceeded(LiveUpdateError):
+    """The save took so long that the blackout would exceed its limit; all were resumed."""
+
+    dbus_name = "BudgetExceeded"
+    exit_code = 11
+
+
 # --- the host could not do it ---
 
 

@@ -176,6 +176,10 @@ class Session:
     reason: str = ""
     """Why it ended as it did, in a sentence; empty when all went well."""
     predicted_blackout_us: int = 0
+    predicted_jump_us: int = 0
+    """Of that, what passes between the save and the restore."""
+    max_blackout_us: int = 0
+    """The save is given up when the blackout would be longer; 0 is no limit."""
     arrival: Boot | None = None
     """The boot after the jump; None before."""
     carrier: str = "disk"

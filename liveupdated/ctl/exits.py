@@ -19,6 +19,7 @@ class Exit(IntEnum):
     INHIBITED = errors.Inhibited.exit_code
     BAD_KERNEL = errors.BadKernel.exit_code
     NOT_STAGED = errors.NotStaged.exit_code
+    BUDGET_EXCEEDED = errors.BudgetExceeded.exit_code
     KEXEC_REFUSED = errors.KexecRefused.exit_code
     NO_SPACE = errors.NoSpace.exit_code
     SAVE_FAILED = errors.SaveFailed.exit_code

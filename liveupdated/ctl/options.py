@@ -49,7 +49,7 @@ max_blackout = click.option(
     "--max-blackout",
     type=_duration,
     metavar="DURATION",
-    help="Refuse when a workload is predicted to be away for longer.",
+    help="Refuse when a workload is predicted to be away for longer, or turns out to be.",
 )
 
 

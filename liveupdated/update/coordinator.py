@@ -253,6 +253,8 @@ class Coordinator:
         session = self._new_session(save.REHEARSAL)
         async with self._as("saving"):
             plan = only(await self._plan(request, None), request.only)
+            # Nothing jumps, and the true cost is what it is for.
+            plan = dataclasses.replace(plan, max_blackout_us=0)
             if circle := order.circle(plan.workloads):
                 raise Blocked("these need each other in a circle", ", ".join(circle))
             self._open(session, plan)
@@ -302,6 +304,8 @@ class Coordinator:
     def _open(self, session: Session, plan: Plan) -> None:
         session.workloads = list(plan.workloads)
         session.predicted_blackout_us = plan.blackout_us
+        session.predicted_jump_us = plan.jump_us
+        session.max_blackout_us = plan.max_blackout_us
         session.rung = plan.rung
         session.mark(PLAN_END)
         self.store.open(session)

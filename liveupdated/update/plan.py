@@ -48,6 +48,10 @@ class Plan:
     rung: str
     rung_reason: str
     blackout_us: int
+    jump_us: int
+    """Of the blackout, what passes between the save and the restore."""
+    max_blackout_us: int
+    """0 is no limit."""
     bytes: int
     carrier: Carrier
     blockers: tuple[str, ...]
@@ -157,6 +161,8 @@ def make_plan(
         rung=rung,
         rung_reason=rung_reason,
         blackout_us=blackout_us,
+        jump_us=jump_us,
+        max_blackout_us=request.max_blackout_us,
         bytes=needed,
         carrier=carrier,
         blockers=tuple(blockers),

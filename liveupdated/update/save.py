@@ -22,7 +22,7 @@ from liveupdated.session import (
     to_json,
 )
 from liveupdated.timeline.marks import COMMIT_END, RESUMING, RUNNING, SAVE_END, SAVE_START
-from liveupdated.update import order
+from liveupdated.update import budget, order
 from liveupdated.workloads import kind
 
 REHEARSAL = "rehearse"
@@ -35,8 +35,8 @@ SAVED_VERDICTS = (Verdict.CARRIED, Verdict.RESTARTED, Verdict.REOPENED)
 def run(store: Store) -> None:
     """Save every workload of the open session, or none; in a rehearsal, all that can be.
 
-    Raises SaveFailed naming the workload, NoSpace, or Cancelled; then all run on and the session is
-    abandoned.
+    Raises SaveFailed naming the workload, NoSpace, BudgetExceeded or Cancelled; then all run on and
+    the session is abandoned.
     """
     session = open_session(store, State.PLANNED)
     _validate(session)
@@ -135,6 +135,7 @@ def _save_all(store: Store, session: Session) -> None:
         artifacts = store.artifacts(session, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         planned = workload.verdict
+        budget.refuse_if_exceeded(session, workload)
         try:
             kind(workload.kind).save(
                 workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
@@ -149,6 +150,7 @@ def _save_all(store: Store, session: Session) -> None:
         if workload.verdict is not planned:  # it was to be carried only if possible
             session.notes.append(f"{workload.id} is {workload.verdict}: {workload.reason}")
         sync_tree(artifacts)
+        budget.refuse_if_exceeded(session, workload)
 
     for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):
         order.each(group, one, threads, last_to_first=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, NoSpace, SaveFailed, ServiceError
+from liveupdated.errors import BadSession, BudgetExceeded, NoSpace, SaveFailed, ServiceError
 from liveupdated.session import (
     Outcome,
     Session,
@@ -18,6 +18,7 @@ from liveupdated.session import (
     Target,
     Verdict,
     Workload,
+    mark_now,
     new_session,
     this_boot,
 )
@@ -147,6 +148,25 @@ def test_nothing_is_written_ahead_where_there_is_no_room_for_it_twice(
     store.store(session)
     save.run(store)
     assert kind.ahead == ["b"]
+
+
+def test_a_save_that_overruns_the_budget_is_undone(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "b")
+    session.max_blackout_us = 2_000_000
+    session.predicted_jump_us = 1_000_000
+    session.marks.append(
+        dataclasses.replace(
+            mark_now("frozen", "t:a"), boottime_us=mark_now("").boottime_us - 1_500_000
+        )
+    )
+    store.store(session)
+    with pytest.raises(BudgetExceeded, match=r"t:a would stand still for 2\.5 s"):
+        save.run(store)
+    done = store.load(session.id)
+    assert done.state is State.ABANDONED
+    assert "longer than 2.0 s" in done.reason
+    assert not [call for call in kind.calls if call.startswith("save")]
+    assert {"resume a", "resume b"} <= set(kind.calls)
 
 
 def test_what_is_needed_is_frozen_last_and_back_first(
