@@ -17,7 +17,7 @@ help:
 	@echo "make test-desktop tests of the details window, in a Debian with GTK; root"
 	@echo "make bench        what the idle daemon costs, and the blackout beside other ways,"
 	@echo "                  into bench/; root, more than half an hour under emulation"
-	@echo "make deb          the Debian package, into dist/"
+	@echo "make deb          the Debian packages, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"
 

@@ -17,7 +17,7 @@ from liveupdated import contract
 from tests.bus.private_bus import private_bus
 
 _LIMIT_S = 60
-_STAND_IN = [sys.executable, "-m", "tests.desktop.stand_in"]
+STAND_IN = [sys.executable, "-m", "tests.desktop.stand_in"]
 
 
 class Seen:
@@ -34,7 +34,7 @@ class Seen:
 
     def start(self) -> None:
         """Start the daemon."""
-        self.host = subprocess.Popen(_STAND_IN, env=self._environment)
+        self.host = subprocess.Popen(STAND_IN, env=self._environment)
         self.until(self._owned, "the daemon")
 
     def stop(self) -> None:

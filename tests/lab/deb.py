@@ -13,11 +13,11 @@ TREE = Path(__file__).parents[2]
 
 
 def build_deb() -> Path:
-    """The Debian package of the tree as it is now, built again only when a file changed."""
+    """The daemon's package of the tree as it is now, built again only when a file changed."""
     key = cache.digest(*(TREE / name for name in _files()))
     folder = cache.made(cache.folder() / "debs" / key, _build)
     cache.prune("debs/*", 2 * cache.DAY)
-    (deb,) = folder.glob("*.deb")
+    (deb,) = folder.glob("liveupdated_*.deb")
     return deb
 
 

@@ -21,7 +21,7 @@ PACKAGES = (
     # what the window is made of
     "python3-gi gir1.2-gtk-4.0 gir1.2-adw-1 librsvg2-common "
     # its tests, which run there
-    "python3-pytest fonts-dejavu-core desktop-file-utils appstream gettext"
+    "python3-pytest fonts-dejavu-core desktop-file-utils appstream gettext gir1.2-atspi-2.0"
 )
 SUITES = ("trixie",)
 
