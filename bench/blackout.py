@@ -5,7 +5,7 @@
 
 By turns, in one machine of the lab; the way through firmware in another, before.  As root.  Writes
 every measurement into bench/results.json, and from there bench/results.md and bench/results.svg.
-`--quick` is with the smallest sizes only.
+`--quick` is with one service and 256 MiB only.
 """
 
 import argparse
@@ -13,37 +13,41 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import firmware, report, rows
+from bench.byhand import CRIU_SCRIPT
 from bench.client import Client, Gap, longest_gap
+from bench.floor import FLOOR
 from bench.load import Load, fill, furnish
 from bench.rows import BLACKOUT, Results, Row
 from bench.ways import FIRMWARE, KEXEC, LIVEUPDATED, REBOOT, SOFT_REBOOT, Way
 from tests.lab import deb, image
 from tests.lab.accel import TCG, accelerator
+from tests.lab.errors import LabError
 from tests.lab.qemu import Machine
 from tests.vm.guest import JUMP_LIMIT_S, release
 
-WAYS = (REBOOT, KEXEC, SOFT_REBOOT, LIVEUPDATED)
+WAYS = (REBOOT, KEXEC, SOFT_REBOOT, CRIU_SCRIPT, LIVEUPDATED, FLOOR)
 KERNEL = "7.3"
 MEMORY_MIB = 4096
 ROUNDS = 3
 SETTLE_S = 3.0
-QUICK = (Load(16, 1), Load(256, 1))
-LOADS = (*QUICK, Load(1024, 1), Load(256, 10), Load(256, 50))
+QUICK = (Load(256, 1),)
+LOADS = (*QUICK, Load(16, 1), Load(1024, 1), Load(256, 10), Load(256, 50))
 
 
-def measure(vm: Machine, load: Load, ways: Sequence[Way], number: int) -> Iterator[Row]:
-    """One round."""
+def measure(vm: Machine, load: Load, way: Way, number: int) -> list[Row]:
+    """One round of one way."""
     vm.run(f"systemctl enable --now {load.units}")
-    for way in ways:
-        for phase, seconds in one(vm, load, way).items():
-            yield Row(way.name, way.carrier, load.mib, load.services, number, phase, seconds)
+    phases = one(vm, load, way)
     vm.run(f"systemctl disable --now {load.units}")
+    return [
+        Row(way.name, way.carrier, load.mib, load.services, number, phase, seconds)
+        for phase, seconds in phases.items()
+    ]
 
 
 def one(vm: Machine, load: Load, way: Way) -> dict[str, float]:
@@ -60,7 +64,7 @@ def one(vm: Machine, load: Load, way: Way) -> dict[str, float]:
         after = client.wait_for_all(JUMP_LIMIT_S)
         gap = longest_gap(client.since(start))
     if (after == before) != way.keeps:
-        raise AssertionError(f"{way.name}: {before} before, and {after} after")
+        raise LabError(f"{before} before, and {after} after")
     if way.boots_all:
         phases |= of_the_boot(vm, gap)
     phases |= way.finish(vm, load)
@@ -98,13 +102,14 @@ def described(vm: Machine) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.blackout")
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help="the smallest sizes only")
+    parser.add_argument("--quick", action="store_true", help="one service with 256 MiB only")
     given = parser.parse_args()
     loads = QUICK if given.quick else LOADS
     most = max(loads, key=lambda load: load.services)
     system = image.image()
     disk = deb.layer(system, deb.build_deb())
     found: list[Row] = []
+    failures: list[str] = []
     with TemporaryDirectory(prefix="bench-") as folder:
         own_boot = firmware.arguments(Path(folder), system.kernel(KERNEL))
         for ways, arguments in (([FIRMWARE], own_boot), (WAYS, [])):
@@ -118,13 +123,21 @@ def main() -> int:
             ) as vm:
                 vm.wait_running()
                 furnish(vm, most)
-                results = Results(described(vm), found)
-                for number, load in product(range(given.rounds), loads):
-                    for row in measure(vm, load, ways, number):
-                        found.append(row)
-                        rows.write(results)  # what breaks off has not been for nothing
+                results = Results(described(vm), found, failures)
+                for number, load, way in product(range(given.rounds), loads, ways):
+                    try:
+                        found += measure(vm, load, way, number)
+                    except (LabError, TimeoutError) as error:
+                        # The others have taken long, and are right nevertheless.
+                        failures.append(
+                            f"{way.name}, {load.mib} MiB, {load.services}: {str(error).splitlines()[0]}"
+                        )
+                        print(failures[-1], vm.evidence(), sep="\n", flush=True)
+                        vm.reset()
+                        vm.wait_running()
+                    rows.write(results)
     report.write(rows.read())
-    return 0
+    return bool(failures)
 
 
 if __name__ == "__main__":

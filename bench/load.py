@@ -19,6 +19,7 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 """
+PROGRAMS = ("holder", "first-answer", "criu-script")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Load:
 def furnish(vm: Machine, most: Load) -> None:
     """The programs; what the image itself would start is not compared here."""
     vm.run("systemctl disable --now redis-server memcached")
-    vm.put(GUEST / "holder", HOLDER, 0o755)
+    for program in PROGRAMS:
+        vm.put(GUEST / program, f"/usr/local/bin/{program}", 0o755)
+    vm.put(GUEST / "criu-script.service", "/etc/systemd/system/criu-script.service")
     for port in most.ports:
         unit = UNIT.format(port=port, holder=HOLDER)
         vm.put(unit.encode(), f"/etc/systemd/system/holder{port}.service")
-    vm.run("systemctl daemon-reload")
+    vm.run("systemctl daemon-reload; systemctl enable criu-script")
 
 
 def fill(vm: Machine, load: Load) -> None:

@@ -93,6 +93,9 @@ def text(results: Results) -> str:
     for load, ways in medians.items():
         lines += ["", f"## {_words(load)}", "", *_blackouts(ways), "", *_phases(ways)]
     lines += ["", "## Figures to reach", "", *_figures(medians), ""]
+    if results.failures:
+        lines += ["## What could not be measured", ""]
+        lines += [f"- {failure}" for failure in results.failures] + [""]
     return "\n".join(lines)
 
 

@@ -32,14 +32,17 @@ class Results:
 
     machine: str
     rows: Sequence[Row]
+    failures: Sequence[str] = ()
+    """What could not be measured, and why."""
 
 
 def write(results: Results) -> None:
     rows = ",\n".join(json.dumps(asdict(row)) for row in results.rows)
-    machine = json.dumps(results.machine)
-    RESULTS.write_text(f'{{"machine": {machine}, "rows": [\n{rows}\n]}}\n')
+    head = json.dumps({"machine": results.machine, "failures": list(results.failures)})
+    RESULTS.write_text(f'{head[:-1]}, "rows": [\n{rows}\n]}}\n')
 
 
 def read() -> Results:
     found = json.loads(RESULTS.read_text())
-    return Results(found["machine"], [Row(**row) for row in found["rows"]])
+    rows = [Row(**row) for row in found["rows"]]
+    return Results(found["machine"], rows, found["failures"])

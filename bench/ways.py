@@ -82,7 +82,8 @@ def liveupdated(vm: Machine, load: Load) -> Ledger:
     before = vm.boot_id()
     vm.start(f"liveupdatectl update --yes --accept-loss='*' --kernel {kernel_id(vm, release(vm))}")
     session = wait_finished(vm, before)
-    assert session["state"] == "confirmed", session
+    if session["state"] != "confirmed":
+        raise LabError(f"the update ended as {session['state']}: {session['notes']}")
     found = ctl(vm, "timeline last")["phases"]
     top = {phase["name"]: phase["duration_us"] for phase in found if not phase["workload"]}
     return {f"ledger/{name}": took / 1e6 for name, took in top.items()}
