@@ -129,9 +129,8 @@ def main() -> int:
                         found += measure(vm, load, way, number)
                     except (LabError, TimeoutError) as error:
                         # The others have taken long, and are right nevertheless.
-                        failures.append(
-                            f"{way.name}, {load.mib} MiB, {load.services}: {str(error).splitlines()[0]}"
-                        )
+                        why = str(error).splitlines()[0]
+                        failures.append(f"{way.name}, {load.mib} MiB, {load.services}: {why}")
                         print(failures[-1], vm.evidence(), sep="\n", flush=True)
                         vm.reset()
                         vm.wait_running()
