@@ -42,6 +42,8 @@ class Kernels(_Table):
     cmdline_add: Sequence[str] = ()
     cmdline_remove: Sequence[str] = ()
     """Names of parameters (`quiet`, `console`) or whole words (`console=ttyS0`)."""
+    tune: bool = True
+    """Whether words that only make the boot of the jump quicker are added to it."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def kernel_config(config: Config) -> KernelConfig:
         allowed_folders=tuple(config.kernels.folders),
         cmdline_add=tuple(config.kernels.cmdline_add),
         cmdline_remove=tuple(config.kernels.cmdline_remove),
+        tune=config.kernels.tune,
     )
 
 

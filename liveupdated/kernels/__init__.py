@@ -14,3 +14,5 @@ class KernelConfig:
     """Put at the end of every command line; a text may hold several words."""
     cmdline_remove: tuple[str, ...] = ()
     """`name` takes every `name` and `name=…` out, `name=value` only that very word."""
+    tune: bool = True
+    """Whether `tuning.TABLE` may add its words to the command line of a jump."""

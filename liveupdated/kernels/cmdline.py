@@ -164,6 +164,11 @@ def value(text: str, name: str) -> str | None:
     return found
 
 
+def names(words: Iterable[str]) -> set[str]:
+    """The parameters, `_` for `-`, without what is for init."""
+    return {_normal(word)[0] for word in _before_init(list(words))[0]}
+
+
 def _normal(word: str) -> tuple[str, str | None]:
     name, value = parse(word)
     return name.replace("-", "_"), value

@@ -183,6 +183,7 @@ class Coordinator:
             allowed_folders=tuple(kernels.folders),
             cmdline_add=tuple(kernels.cmdline_add),
             cmdline_remove=tuple(kernels.cmdline_remove),
+            tune=kernels.tune,
         )
 
     # --- work ---

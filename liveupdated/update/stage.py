@@ -21,9 +21,11 @@ from liveupdated.kernels import (
     blocked,
     catalogue,
     cmdline,
+    features,
     images,
     loader,
     pids,
+    tuning,
     verify,
 )
 from liveupdated.kernels.catalogue import Kernel
@@ -110,7 +112,7 @@ def _load(kernel: Kernel, request: Request, config: KernelConfig) -> Target:
                 f"it is now {image.release} for {image.arch}",
                 "wait until the package manager has finished",
             )
-        line = _command_line(kernel, image, request)
+        line = _command_line(kernel, image, request, config)
         try:
             digest = Window.whole(image_fd).sha256()
             linux_fd = keep(images.payload(image_fd, image, str(kernel.image)))
@@ -158,28 +160,38 @@ def _open_initrd(path: Path, config: KernelConfig) -> int:
     return fd
 
 
-def _command_line(kernel: Kernel, image: Image, request: Request) -> str:
+def _command_line(kernel: Kernel, image: Image, request: Request, config: KernelConfig) -> str:
     """The kernel's own with what this one jump needs.  Raises BadKernel when it is too long."""
     words = cmdline.split(kernel.cmdline)
-    more = cmdline.check(request.append)
-    if request.token:
-        more.append(f"{cmdline.TOKEN}={request.token}")
+    asked = cmdline.check(request.append)
+    tuned: list[str] = []
+    # Without a token the boot after cannot tell these from the boot loader's: they would stay.
+    if config.tune and request.token:
+        build = features.find_config(image.release)
+        removed = [word for text in config.cmdline_remove for word in cmdline.split(text)]
+        tuned = tuning.words([*asked, *words], removed, build)
+    needed = [f"{cmdline.TOKEN}={request.token}"] if request.token else []
     if numbers := pids.next_boot():
         pid_max, last_pid = numbers
         # A new kernel begins with a pid_max of 32768 (or 1024 a CPU) and refuses an ns_last_pid
         # above it; the words take effect in their order (do_sysctl_args, pid_ns_ctl_handler).
         words = cmdline.remove(words, (cmdline.PID_MAX,))
-        more.append(f"{cmdline.PID_MAX}={pid_max}")
-        more.append(f"{cmdline.LAST_PID}={last_pid}")
-    line = " ".join(cmdline.add(words, more))
-    length = len(line.encode()) + 1
-    if length > image.cmdline_size:
+        needed += [f"{cmdline.PID_MAX}={pid_max}", f"{cmdline.LAST_PID}={last_pid}"]
+    line = " ".join(cmdline.add(words, [*asked, *tuned, *needed]))
+    if _length(line) > image.cmdline_size:
+        line = " ".join(cmdline.add(words, [*asked, *needed]))
+    if _length(line) > image.cmdline_size:
         raise BadKernel(
             f"the command line for {kernel.id} is too long",
-            f"it has {length} bytes, this kernel takes {image.cmdline_size}",
+            f"it has {_length(line)} bytes, this kernel takes {image.cmdline_size}",
             "shorten it: see cmdline_remove of the configuration",
         )
     return line
+
+
+def _length(line: str) -> int:
+    """In bytes, with the NUL at its end."""
+    return len(line.encode()) + 1
 
 
 def _disarm_after(error: BaseException) -> None:

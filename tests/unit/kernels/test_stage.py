@@ -298,3 +298,36 @@ def test_what_was_for_one_jump_is_not_handed_on(host: Host) -> None:
 def test_without_room_for_the_loaders_words_it_is_staged_all_the_same(host: Host) -> None:
     paths.LOADER_CMDLINE.mkdir(parents=True)
     assert stage.run(Request("6.18.1", "", TOKEN), CONFIG).token == TOKEN
+
+
+def test_tuning_is_for_the_jump_alone(host: Host) -> None:
+    paths.STATE.mkdir(parents=True)
+    put(host.root / "proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro\n")
+    put(host.root / "boot/config-6.18.1", "CONFIG_HOTPLUG_PARALLEL=y\n")
+    tuned = ["root=/dev/vda1", "ro", "quiet", "cpuhp.parallel=1"]
+    assert stage.run(Request("6.18.1", "", TOKEN), CONFIG).cmdline.split()[:4] == tuned
+    put(host.root / "proc/cmdline", host.cmdline + "\n")
+    untuned = KernelConfig(tune=False)
+    assert stage.run(Request("6.18.1", "", "e" * 32), untuned).cmdline.split()[:2] == tuned[:2]
+    assert "quiet" not in host.cmdline and "cpuhp" not in host.cmdline
+
+
+def test_without_a_token_nothing_is_tuned(host: Host) -> None:
+    put(host.root / "proc/cmdline", "root=/dev/vda1 ro\n")
+    assert "quiet" not in stage.run(Request("6.18.1"), CONFIG).cmdline
+
+
+def test_tuning_does_not_outdo_the_request(host: Host) -> None:
+    put(host.root / "proc/cmdline", "root=/dev/vda1 ro\n")
+    target = stage.run(Request("6.18.1", "loglevel=7", TOKEN), CONFIG)
+    assert "quiet" not in target.cmdline
+
+
+def test_tuning_gives_way_where_there_is_no_room(host: Host, root: Path) -> None:
+    put(root / "proc/cmdline", "root=/dev/vda1 ro\n")
+    with_all = stage.run(Request("6.18.1", "", TOKEN), CONFIG).cmdline
+    put(root / "boot/vmlinuz-6.18.1", bzimage("6.18.1", cmdline_size=len(with_all) + 1))
+    assert stage.run(Request("6.18.1", "", TOKEN), CONFIG).cmdline == with_all
+    put(root / "boot/vmlinuz-6.18.1", bzimage("6.18.1", cmdline_size=len(with_all)))
+    without = stage.run(Request("6.18.1", "", TOKEN), CONFIG).cmdline
+    assert without == with_all.replace(" quiet", "")

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Words for the jump alone, which make the new kernel's boot quicker and change nothing after it.
+
+All are described in the kernel's Documentation/admin-guide/kernel-parameters.txt.  What would
+change how the kernel works once it is up (`mitigations`, `tsc`) or leaves a check of it out
+(`cryptomgr.notests`, `no_timer_check`) is not here: that is for the administrator to decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from liveupdated.kernels import cmdline
+from liveupdated.kernels.features import BuildConfig
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A word, and when it is added."""
+
+    word: str
+    unless: tuple[str, ...]
+    """Parameters with which somebody has decided the matter: it is left to them."""
+    needs: tuple[str, ...]
+    """Options of the kernel's configuration without which the word has no meaning."""
+    source: str
+    """What reads it."""
+    why: str
+
+
+TABLE = (
+    Tuning(
+        "quiet",
+        (
+            "quiet",
+            "loglevel",
+            "debug",
+            "ignore_loglevel",
+            "initcall_debug",
+            "earlycon",
+            "earlyprintk",
+        ),
+        (),
+        "init/main.c, quiet_kernel()",
+        "the kernel waits for a serial console with each character; errors are still printed, and "
+        "the log stays whole",
+    ),
+    Tuning(
+        "cpuhp.parallel=1",
+        ("cpuhp.parallel",),
+        ("HOTPLUG_PARALLEL",),
+        "kernel/cpu.c, parallel_bringup_parse_param()",
+        "processors come up in parallel: the kernel's default, said aloud, so that /proc/cmdline "
+        "proves it",
+    ),
+)
+
+
+def words(present: Sequence[str], removed: Sequence[str], build: BuildConfig | None) -> list[str]:
+    """What to add to a command line that has the words `present`.
+
+    `removed` is what the settings take out: it is not brought back.  Without the configuration of
+    the kernel (`build`) only what every kernel knows is added.
+    """
+    decided = cmdline.names((*present, *removed))
+    return [
+        each.word
+        for each in TABLE
+        if not decided.intersection(each.unless)
+        and (not each.needs or (build is not None and build.has(*each.needs)))
+    ]
