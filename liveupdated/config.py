@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from liveupdated import paths
 from liveupdated.errors import InvalidArgument, ServiceError
@@ -57,6 +57,8 @@ class Update(_Table):
     """0 is no limit."""
     inhibit_delay_s: float = 30
     """How long holders of a delay inhibitor may keep an update waiting."""
+    stop: Literal["quick", "orderly"] = "orderly"
+    """How the old userspace ends (`liveupdated.update.quickstop`)."""
 
     def __post_init__(self) -> None:
         _require(self.max_blackout_s >= 0, "max_blackout_s cannot be below 0")

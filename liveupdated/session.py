@@ -180,6 +180,8 @@ class Session:
     """Of that, what passes between the save and the restore."""
     max_blackout_us: int = 0
     """The save is given up when the blackout would be longer; 0 is no limit."""
+    stop: str = "orderly"
+    """How the old userspace ends: `orderly` or `quick` (`liveupdated.update.quickstop`)."""
     arrival: Boot | None = None
     """The boot after the jump; None before."""
     carrier: str = "disk"

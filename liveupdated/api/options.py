@@ -7,9 +7,11 @@ from typing import Any
 
 from liveupdated.contract import Variant
 from liveupdated.errors import InvalidArgument
+from liveupdated.update.quickstop import ORDERLY, QUICK
 from liveupdated.update.request import Request
 
 RUNGS = ("soft-reboot", "live-update", "cold-reboot")
+STOPS = (QUICK, ORDERLY)
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ OPTIONS = {
     "max-blackout": Option("t", "max_blackout_us"),
     "only": Option("as", "only"),
     "rung": Option("s", "rung", ("", *RUNGS)),
+    "stop": Option("s", "stop", ("", *STOPS)),
     "when": Option("s", "when", ("", "now", "window")),
 }
 
 BY_METHOD = {
     "Stage": ("append",),
     "Unstage": (),
-    "Plan": ("kernel", "rung", "accept-loss", "max-blackout"),
-    "Update": ("kernel", "rung", "accept-loss", "max-blackout", "when", "append"),
+    "Plan": ("kernel", "rung", "accept-loss", "max-blackout", "stop"),
+    "Update": ("kernel", "rung", "accept-loss", "max-blackout", "stop", "when", "append"),
     "Rehearse": ("accept-loss", "only"),
-    "Rollback": ("accept-loss", "max-blackout", "when"),
+    "Rollback": ("accept-loss", "max-blackout", "stop", "when"),
     "Confirm": (),
     "Block": (),
     "Unblock": (),

@@ -70,6 +70,7 @@ def update(
     rung: str | None,
     accept_loss: tuple[str, ...],
     max_blackout: int | None,
+    stop: str | None,
     append: str | None,
     when: str | None,
     dry_run: bool,
@@ -90,7 +91,7 @@ def update(
     """
     from liveupdated.ctl.client import ask
 
-    given = {"kernel": kernel, "rung": rung, "max-blackout": max_blackout}
+    given = {"kernel": kernel, "rung": rung, "max-blackout": max_blackout, "stop": stop}
     wire = options.on_the_wire({**given, "accept-loss": accept_loss})
     if dry_run:
         found = ask(lambda client: client.plan(wire))
@@ -111,10 +112,16 @@ def update(
 @click.command()
 @options.accept_loss
 @options.max_blackout
+@options.stop
 @options.yes
 @options.as_json
 def rollback(
-    accept_loss: tuple[str, ...], max_blackout: int | None, yes: bool, as_json: bool
+    *,
+    accept_loss: tuple[str, ...],
+    max_blackout: int | None,
+    stop: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Back to the kernel before this one.
 
@@ -126,7 +133,8 @@ def rollback(
     """
     if _attended() and not (yes or as_json):
         click.confirm("Move back onto the kernel before this one?", abort=True)
-    wire = options.on_the_wire({"max-blackout": max_blackout, "accept-loss": accept_loss})
+    given = {"max-blackout": max_blackout, "stop": stop}
+    wire = options.on_the_wire({**given, "accept-loss": accept_loss})
     _tell(_job("Rollback", "a{sv}", wire), as_json, "rolled back")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUNGS = ("soft-reboot", "live-update", "cold-reboot")
+STOPS = ("quick", "orderly")
 
 
 def _duration(text: str) -> int:
@@ -52,10 +53,17 @@ max_blackout = click.option(
     help="Refuse when a workload is predicted to be away for longer, or turns out to be.",
 )
 
+stop = click.option(
+    "--stop",
+    type=click.Choice(STOPS),
+    help="How the old system ends: all at once, or each service in order.",
+)
+
 
 def planning(command: F) -> F:
     """The options that `plan` and `update` share."""
     for option in (
+        stop,
         max_blackout,
         accept_loss,
         click.option("--rung", type=click.Choice(RUNGS), help="Not the cheapest, but this way."),

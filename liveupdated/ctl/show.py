@@ -98,6 +98,7 @@ def plan(
     rung: str | None,
     accept_loss: tuple[str, ...],
     max_blackout: int | None,
+    stop: str | None,
     everything: bool,
     as_json: bool,
 ) -> None:
@@ -109,7 +110,7 @@ def plan(
     """
     from liveupdated.ctl.client import ask
 
-    given = {"kernel": kernel, "rung": rung, "max-blackout": max_blackout}
+    given = {"kernel": kernel, "rung": rung, "max-blackout": max_blackout, "stop": stop}
     wire = options.on_the_wire({**given, "accept-loss": accept_loss})
     found = ask(lambda client: client.plan(wire))
     print_plan(found, everything, as_json)

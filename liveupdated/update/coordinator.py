@@ -43,7 +43,16 @@ from liveupdated.timeline.marks import (
     PLAN_END,
     PLAN_START,
 )
-from liveupdated.update import declare, guard, health, order, predict, save, schedule
+from liveupdated.update import (
+    declare,
+    guard,
+    health,
+    order,
+    predict,
+    quickstop,
+    save,
+    schedule,
+)
 from liveupdated.update.events import Listener
 from liveupdated.update.inhibit import Inhibitors
 from liveupdated.update.jobs import Job, Jobs
@@ -152,13 +161,14 @@ class Coordinator:
         sessions = await self.sessions()
         settings = self._config.update
         limit_us = request.max_blackout_us or int(settings.max_blackout_s * 1e6)
+        stop = request.stop or settings.stop
         return make_plan(
             found,
             target,
             os.uname().release,
-            dataclasses.replace(request, max_blackout_us=limit_us),
+            dataclasses.replace(request, max_blackout_us=limit_us, stop=stop),
             accept_loss=settings.accept_loss,
-            jump_us=predict.jump_us(sessions, await self._to_restore_us()),
+            jump_us=predict.jump_us(sessions, await self._to_restore_us(), stop),
             no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
             measured=predict.costs(sessions),
         )
@@ -255,7 +265,7 @@ class Coordinator:
         async with self._as("saving"):
             plan = only(await self._plan(request, None), request.only)
             # Nothing jumps, and the true cost is what it is for.
-            plan = dataclasses.replace(plan, max_blackout_us=0)
+            plan = dataclasses.replace(plan, max_blackout_us=0, stop=quickstop.ORDERLY)
             if circle := order.circle(plan.workloads):
                 raise Blocked("these need each other in a circle", ", ".join(circle))
             self._open(session, plan)
@@ -307,6 +317,7 @@ class Coordinator:
         session.predicted_blackout_us = plan.blackout_us
         session.predicted_jump_us = plan.jump_us
         session.max_blackout_us = plan.max_blackout_us
+        session.stop = plan.stop
         session.rung = plan.rung
         session.mark(PLAN_END)
         self.store.open(session)

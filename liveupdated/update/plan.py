@@ -52,6 +52,8 @@ class Plan:
     """Of the blackout, what passes between the save and the restore."""
     max_blackout_us: int
     """0 is no limit."""
+    stop: str
+    """How the old userspace ends (`liveupdated.update.quickstop`)."""
     bytes: int
     carrier: Carrier
     blockers: tuple[str, ...]
@@ -163,6 +165,7 @@ def make_plan(
         blackout_us=blackout_us,
         jump_us=jump_us,
         max_blackout_us=request.max_blackout_us,
+        stop=request.stop,
         bytes=needed,
         carrier=carrier,
         blockers=tuple(blockers),

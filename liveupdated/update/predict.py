@@ -20,14 +20,15 @@ class Cost:
     bytes: int
 
 
-def jump_us(sessions: Iterable[Session], to_restore_us: int) -> int:
-    """Time from the end of the save to the claim, as the newest update of this host took.
+def jump_us(sessions: Iterable[Session], to_restore_us: int, stop: str) -> int:
+    """Time from the end of the save to the claim, as the newest update of this host took, one with
+    that `stop` if there is any.
 
     `sessions` are newest first.  Before the first update it is `to_restore_us`, the time from the
     start of this boot's kernel to the moment when a restore would have begun, and a guess for the
     stop.
     """
-    for session in sessions:
+    for session in sorted(sessions, key=lambda session: session.stop != stop):
         moments = _moments(session, "")
         if session.state is State.CONFIRMED and {SAVE_END, CLAIMED} <= moments.keys():
             return max(moments[CLAIMED] - moments[SAVE_END], 0)

@@ -16,6 +16,8 @@ class Request:
     """Ids of workloads that may be lost; `*` for all of them."""
     max_blackout_us: int = 0
     """Do not jump when the predicted blackout is longer; 0 for the configuration's limit."""
+    stop: str = ""
+    """`quick` or `orderly`; empty for the configuration's."""
     when: str = ""
     """`now` (or empty), or `window`: the timer asks, whose time is the maintenance window."""
     append: str = ""

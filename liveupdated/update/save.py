@@ -22,7 +22,7 @@ from liveupdated.session import (
     to_json,
 )
 from liveupdated.timeline.marks import COMMIT_END, RESUMING, RUNNING, SAVE_END, SAVE_START
-from liveupdated.update import budget, order
+from liveupdated.update import budget, order, quickstop
 from liveupdated.workloads import kind
 
 REHEARSAL = "rehearse"
@@ -115,8 +115,10 @@ def _hold(session: Session) -> None:
 
 
 def hold_files(session: Session) -> dict[str, str]:
-    """The drop-ins in force while the session's workloads are saved; path below /run to text."""
-    return {
+    """What is in force while the session's workloads are saved, and at the jump; path below /run to
+    text."""
+    quick = quickstop.files() if session.stop == quickstop.QUICK else {}
+    return quick | {
         f"{systemd.RUNTIME_UNITS}/{path}": text
         for workload in session.workloads
         if workload.verdict in SAVED_VERDICTS

@@ -86,11 +86,12 @@ async def test_update_takes_its_options(world: World) -> None:
         rung=("s", "live-update"),
         accept_loss=("as", ["*"]),
         max_blackout=("t", 30_000_000),
+        stop=("s", "quick"),
         when=("s", "window"),
     )
     await world.call("Update", "a{sv}", given)
     await world.settle()
-    request = Request("7.3.4", "live-update", ("*",), 30_000_000, "window")
+    request = Request("7.3.4", "live-update", ("*",), 30_000_000, "quick", "window")
     assert world.backend.asked[-1] == ("update", request)
 
 
@@ -229,6 +230,7 @@ async def test_confirm_block_schedule_unschedule(world: World) -> None:
         ("Update", options(accept_loss=("s", "x")), "'accept-loss' of Update has type 'as'"),
         ("Update", options(max_blackout=("i", 5)), "has type 't', not 'i'"),
         ("Update", options(rung=("s", "ladder")), "cannot be 'ladder'"),
+        ("Update", options(stop=("s", "never")), "it is one of quick, orderly"),
         ("Update", options(when=("s", "later")), "cannot be 'later'"),
         ("Plan", options(when=("s", "now")), "has no option 'when'"),
         ("Rehearse", options(kernel=("s", "")), "has no option 'kernel'"),

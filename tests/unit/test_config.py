@@ -67,6 +67,7 @@ def test_words_of_the_command_line_add_up(load: Load, etc: Path) -> None:
         ("update = 3\n", "update: .*dictionary"),
         ("[update]\nmax_blackout_s = -1\n", "update: .*max_blackout_s cannot be below 0"),
         ("[update]\ninhibit_delay_s = nan\n", "inhibit_delay_s cannot be below 0"),
+        ('[update]\nstop = "never"\n', "update.stop: .*'quick' or 'orderly'"),
         ("[health]\ntimeout_s = 0\n", "health: .*timeout_s must be above 0"),
         ('[kernels]\nfolders = "/boot"\n', "kernels.folders: "),
         ("[kernels\n", "line 1"),

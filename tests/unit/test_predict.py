@@ -6,6 +6,7 @@ import pytest
 from liveupdated.session import Mark, Outcome, Session, State, Verdict, Workload, new_session
 from liveupdated.timeline.marks import CLAIMED, FROZEN, RESUMING, RUNNING, SAVE_END
 from liveupdated.update.predict import STOP_COST_US, Cost, costs, jump_us
+from liveupdated.update.quickstop import ORDERLY, QUICK
 
 
 def session(state: State, *moments: tuple[str, str, int]) -> Session:
@@ -62,8 +63,15 @@ def test_what_went_wrong_predicts_nothing(state: State) -> None:
 
 
 def test_the_jump_is_as_long_as_the_newest_one() -> None:
-    assert jump_us([REHEARSED, UPDATED], 1) == 4_960_000
+    assert jump_us([REHEARSED, UPDATED], 1, QUICK) == 4_960_000
+
+
+def test_one_that_stopped_in_the_same_way_predicts_better() -> None:
+    quick = session(State.CONFIRMED, (SAVE_END, "", 0), (CLAIMED, "", 3_000_000))
+    quick.stop = QUICK
+    assert jump_us([UPDATED, quick], 1, QUICK) == 3_000_000
+    assert jump_us([quick, UPDATED], 1, ORDERLY) == 4_960_000
 
 
 def test_the_first_jump_is_as_long_as_this_boot_was() -> None:
-    assert jump_us([REHEARSED], 3_000_000) == STOP_COST_US + 3_000_000
+    assert jump_us([REHEARSED], 3_000_000, QUICK) == STOP_COST_US + 3_000_000

@@ -22,7 +22,7 @@ from liveupdated.session import (
     new_session,
     this_boot,
 )
-from liveupdated.update import generator, guard, restore, save
+from liveupdated.update import generator, guard, quickstop, restore, save
 from liveupdated.workloads import Marker, Result
 
 TOKEN = "0123456789abcdef"
@@ -167,6 +167,19 @@ def test_a_save_that_overruns_the_budget_is_undone(store: Store, kind: Obedient)
     assert "longer than 2.0 s" in done.reason
     assert not [call for call in kind.calls if call.startswith("save")]
     assert {"resume a", "resume b"} <= set(kind.calls)
+
+
+def test_a_quick_stop_is_prepared_by_the_save_and_undone_with_it(
+    store: Store, kind: Obedient
+) -> None:
+    session = opened(store, "a")
+    session.stop = quickstop.QUICK
+    store.store(session)
+    save.run(store)
+    written = [systemd.RUN / path for path in quickstop.files()]
+    assert all(file.is_file() for file in written)
+    save.resume(store, "called off")
+    assert not any(file.exists() for file in written)
 
 
 def test_what_is_needed_is_frozen_last_and_back_first(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is saved travels in memory that neither kernel touches."""
+"""What is saved travels in memory that neither kernel touches, and the stop before is quick."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,9 @@ MOUNT = "/var/lib/liveupdated/pmem"
 REDIS = "redis-server.service"
 
 
-def test_images_travel_in_memory(boot: Callable[..., Machine], installed: Path) -> None:
+def test_images_travel_in_memory_and_the_stop_is_quick(
+    boot: Callable[..., Machine], installed: Path
+) -> None:
     vm = boot(disk=installed, memory=4096, append=REGION)
     vm.put(REDIS_DROPIN, f"/etc/systemd/system/{REDIS}.d/carry.conf")
     vm.run("systemctl daemon-reload; systemctl restart redis-server; redis-cli config set save ''")
@@ -36,11 +38,13 @@ def test_images_travel_in_memory(boot: Callable[..., Machine], installed: Path) 
     assert plan["carrier"] == "pmem", plan["carrier_reason"]
     first = vm.boot_id()
     vm.run(f"echo stays > {MOUNT}/ram")
-    vm.start(["liveupdatectl", "update", "--yes", "--kernel", kernel])
+    never_ends(vm)
+    vm.start(["liveupdatectl", "update", "--yes", "--kernel", kernel, "--stop", "quick"])
     session = wait_finished(vm, first)
     assert session["state"] == "confirmed", session
     assert session["carrier"] == "pmem", session["notes"]
     assert outcomes(session)[REDIS] == ("carried", "carried")
+    file_systems_were_clean(vm)
     after = redis(vm)
     assert release(vm).startswith("7.3")
     assert (after["run_id"], after["keys"]) == (before["run_id"], "1000")
@@ -70,3 +74,18 @@ def set_up(vm: Machine) -> None:
     assert vm.run(f"stat -c '%a %u' {MOUNT}").stdout == "700 0\n"
     again = ctl(vm, "carrier set-up 1G", timeout=JUMP_LIMIT_S)
     assert again["free_bytes"] == found["free_bytes"]
+
+
+def never_ends(vm: Machine) -> None:
+    """A service that an orderly stop would wait for for ever."""
+    vm.run(
+        "systemd-run --unit=stubborn -p TimeoutStopSec=infinity -p SendSIGKILL=no "
+        "bash -c 'trap \"\" TERM; while :; do sleep 1; done'"
+    )
+
+
+def file_systems_were_clean(vm: Machine) -> None:
+    """As ext4 says at mount: of the root file system, which has no journal, and of the region's."""
+    said = vm.run("dmesg | grep EXT4-fs").stdout
+    assert "(nvme0n1)" in said and "(pmem0)" in said
+    assert "unchecked" not in said and "recovery" not in said and "orphan" not in said, said

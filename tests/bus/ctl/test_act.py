@@ -84,7 +84,16 @@ async def test_a_failed_job_is_told_by_its_own_error(world: World, ctl: Command)
 
 async def test_update_takes_all_its_options(world: World, ctl: Command) -> None:
     world.backend.finish.set()
-    options = ["--kernel", "7.3.4", "--rung", "live-update", "--max-blackout", "1min 30s"]
+    options = [
+        "--kernel",
+        "7.3.4",
+        "--rung",
+        "live-update",
+        "--max-blackout",
+        "1min 30s",
+        "--stop",
+        "quick",
+    ]
     done = await ctl("update", *options, "--accept-loss", "*", "--when", "now", "--append", "x")
     assert done.code == 0
     assert world.backend.asked[-1] == (
@@ -94,6 +103,7 @@ async def test_update_takes_all_its_options(world: World, ctl: Command) -> None:
             rung="live-update",
             accept_loss=("*",),
             max_blackout_us=90_000_000,
+            stop="quick",
             when="now",
             append="x",
         ),
