@@ -109,16 +109,17 @@ def _write_ahead(store: Store, session: Session, spare: int) -> None:
 
 def _hold(session: Session) -> None:
     files = hold_files(session)
+    if session.stop == quickstop.QUICK:
+        carried = {w.name for w in session.workloads if w.verdict is Verdict.CARRIED}
+        files |= quickstop.files(quickstop.to_stop(carried))
     if files:
         systemd.write_files(files)
         systemd.reload()
 
 
 def hold_files(session: Session) -> dict[str, str]:
-    """What is in force while the session's workloads are saved, and at the jump; path below /run to
-    text."""
-    quick = quickstop.files() if session.stop == quickstop.QUICK else {}
-    return quick | {
+    """The drop-ins in force while the session's workloads are saved; path below /run to text."""
+    return {
         f"{systemd.RUNTIME_UNITS}/{path}": text
         for workload in session.workloads
         if workload.verdict in SAVED_VERDICTS
@@ -239,7 +240,7 @@ def undo(store: Store, session: Session, reason: str, end: State = State.ABANDON
 
     saved = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
     order.each(saved, one, RESUMES_AT_ONCE)
-    held = hold_files(session)
+    held = [*hold_files(session), *(quickstop.FILES if session.stop == quickstop.QUICK else ())]
     if held:
         systemd.remove_files(held)
         systemd.reload()

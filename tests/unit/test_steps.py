@@ -170,14 +170,23 @@ def test_a_save_that_overruns_the_budget_is_undone(store: Store, kind: Obedient)
 
 
 def test_a_quick_stop_is_prepared_by_the_save_and_undone_with_it(
-    store: Store, kind: Obedient
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    running = {
+        "a": {"SubState": "running", "ExecStop": "x", "KillSignal": "15"},
+        r"b\x2d.service": {"SubState": "running", "ExecStop": "x", "KillSignal": "15"},
+        "c.service": {"SubState": "running", "KillSignal": "2"},
+        "d.service": {"SubState": "running", "KillSignal": "15"},
+        "e.service": {"SubState": "exited", "ExecStop": "x", "KillSignal": "15"},
+    }
+    monkeypatch.setattr(systemd, "show", lambda units, properties: running)
     session = opened(store, "a")
     session.stop = quickstop.QUICK
     store.store(session)
     save.run(store)
-    written = [systemd.RUN / path for path in quickstop.files()]
+    written = [systemd.RUN / path for path in quickstop.FILES]
     assert all(file.is_file() for file in written)
+    assert r"systemctl stop -- b\\x2d.service c.service" in written[1].read_text()
     save.resume(store, "called off")
     assert not any(file.exists() for file in written)
 
