@@ -52,6 +52,17 @@ def first_to_last(workloads: Sequence[Workload]) -> list[Workload]:
     return sorted(workloads, key=lambda workload: depth[workload.id])
 
 
+def longest_first(workloads: Sequence[Workload]) -> list[Workload]:
+    """By the predicted cost of a workload with that of what it needs, which is saved after it: the
+    order to begin in, so that all are done soonest.  Raises CycleError."""
+    graph = needed(workloads)
+    cost_us: dict[str, int] = {}
+    for workload in first_to_last(workloads):
+        after = max((cost_us[other] for other in graph[workload.id]), default=0)
+        cost_us[workload.id] = workload.cost_us + after
+    return sorted(workloads, key=lambda workload: cost_us[workload.id], reverse=True)
+
+
 def each(
     workloads: Sequence[Workload],
     work: Callable[[Workload], None],
@@ -59,11 +70,13 @@ def each(
     *,
     last_to_first: bool = False,
 ) -> None:
-    """Do `work` on each workload as soon as all that it waits for are done.
+    """Do `work` on each workload as soon as all that it waits for are done; of several for which
+    that is so, on those that come first in `workloads`.
 
     The first exception ends it: nothing more is begun, and what runs is waited for.
     """
     by_id = {workload.id: workload for workload in workloads}
+    place = {workload.id: number for number, workload in enumerate(workloads)}
     graph = needed(workloads)
     if last_to_first:
         graph = {one: {other for other in graph if one in graph[other]} for one in graph}
@@ -89,7 +102,7 @@ def each(
             thread.start()
             crew.append(thread)
         while sorter.is_active():
-            for workload_id in sorter.get_ready():
+            for workload_id in sorted(sorter.get_ready(), key=place.__getitem__):
                 todo.put(workload_id)
             workload_id, failure = done.get()
             if failure is not None:

@@ -129,7 +129,8 @@ def hold_files(session: Session) -> dict[str, str]:
 
 def _save_all(store: Store, session: Session) -> None:
     todo = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
-    frozen = [w for w in todo if w.verdict is Verdict.CARRIED]
+    # What takes long stands still longest in any order; what is quick is frozen last.
+    frozen = order.longest_first([w for w in todo if w.verdict is Verdict.CARRIED])
     quick = [w for w in todo if w.verdict is not Verdict.CARRIED]
     begun = iter(range(len(todo)))
 

@@ -206,6 +206,20 @@ def test_what_is_needed_is_frozen_last_and_back_first(
     assert kind.calls.index("restore server") < kind.calls.index("restore client")
 
 
+def test_what_takes_long_is_begun_first_and_what_is_quick_is_frozen_last(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    session = opened(store, "quick", "slow", "middle", "client")
+    for name, seconds in (("quick", 1), ("slow", 9), ("middle", 4)):
+        session.workload(f"t:{name}").cost_us = seconds * 1_000_000
+    session.workload("t:client").needs = ["unit:slow"]
+    session.workload("t:slow").provides = ["unit:slow"]
+    store.store(session)
+    save.run(store)
+    assert kind.calls == ["save client", "save middle", "save quick", "save slow"]
+
+
 def test_one_failed_save_resumes_all_and_names_the_workload(store: Store, kind: Obedient) -> None:
     session = opened(store, "a", "refuses", "c")
     with pytest.raises(SaveFailed, match="refuses"):
