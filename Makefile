@@ -14,7 +14,7 @@ help:
 	@echo "make check        format, lint, types, unit tests and tests on a private bus"
 	@echo "make test-system  tests with a real systemd in a container; root"
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
-	@echo "make test-desktop tests of the details window, in a Debian with GTK; root"
+	@echo "make test-desktop tests of window, notifications and GNOME extension, in Debian; root"
 	@echo "make bench        what the idle daemon costs, and the blackout beside other ways,"
 	@echo "                  into bench/; root, more than half an hour under emulation"
 	@echo "make deb          the Debian packages, into dist/"
@@ -43,6 +43,7 @@ test-system: $(ready)
 test-desktop: $(ready)
 	$(python) -m tests.lab desktop
 	$(python) -m tests.desktop
+	$(python) -m pytest tests/graphical
 
 # Under emulation, and with a neighbour, a test may take long and still be right.  A guest that the
 # emulator itself crashed proves nothing: that test runs once more, and the summary says so.

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 NAME = "org.freedesktop.Notifications"
 PATH = "/org/freedesktop/Notifications"
-_APPLICATION = "Kernel Update"
-_ICON = "system-software-update"
+_APPLICATION = "Live Update"
+_ICON = "software-update-available-symbolic"
 _DEFAULT, _NEVER = -1, 0
 """When a notification goes by itself, ms."""
 

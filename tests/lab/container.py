@@ -167,19 +167,22 @@ class Container:
         return "\n".join(parts)
 
 
-def layer(image: Image, deb: Path) -> Path:
-    """A folder to lay over the image's, in which `deb` was installed the way a user does it."""
-    name = f"{image.name}-{cache.digest(deb)}"
+def layer(image: Image, *debs: Path) -> Path:
+    """A folder to lay over the image's, in which `debs` were installed the way a user does it."""
+    name = f"{image.name}-{cache.digest(*debs)}"
     path = cache.made(
-        cache.folder() / "container-layers" / name, lambda path: _install(path, image, deb)
+        cache.folder() / "container-layers" / name, lambda path: _install(path, image, debs)
     )
     cache.prune("container-layers/*", 2 * cache.DAY)
     return path
 
 
-def _install(path: Path, image: Image, deb: Path) -> None:
+def _install(path: Path, image: Image, debs: Sequence[Path]) -> None:
     with Container(image, upper=path) as container:
-        container.put(deb, f"/root/{deb.name}")
-        container.run(["apt-get", "install", "-y", f"/root/{deb.name}"], timeout=300)
+        for deb in debs:
+            container.put(deb, f"/root/{deb.name}")
+        container.run(
+            ["apt-get", "install", "-y", *(f"/root/{deb.name}" for deb in debs)], timeout=300
+        )
         container.power_off()
     cache.remove(path.with_name(path.name + ".work"))

@@ -12,12 +12,12 @@ from .qemu import Machine
 TREE = Path(__file__).parents[2]
 
 
-def build_deb() -> Path:
-    """The daemon's package of the tree as it is now, built again only when a file changed."""
+def build_deb(name: str = "liveupdated") -> Path:
+    """A package of the tree as it is now, the daemon's; built again only when a file changed."""
     key = cache.digest(*(TREE / name for name in _files()))
     folder = cache.made(cache.folder() / "debs" / key, _build)
     cache.prune("debs/*", 2 * cache.DAY)
-    (deb,) = folder.glob("liveupdated_*.deb")
+    (deb,) = folder.glob(f"{name}_*.deb")
     return deb
 
 
