@@ -255,7 +255,9 @@ class Coordinator:
                 await self._save(job)
                 await self._request_jump(job)
             except BaseException as error:
-                await self._call_off(str(error) or "the update was cancelled")
+                # Past that point nobody cancels it: this process ends, and soon the host.
+                if not (job.no_return and isinstance(error, asyncio.CancelledError)):
+                    await self._call_off(str(error) or "the update was cancelled")
                 raise
 
     async def rehearse(self, job: Job, request: Request) -> None:

@@ -128,6 +128,9 @@ def assert_all_well(vm: Machine, before: dict[str, str], version: str) -> None:
     assert vm.run(["cat", "/run/counter/pid"]).stdout.strip() == main
     assert vm.run(["cat", f"/proc/{main}/root/tmp/private"]).stdout == "mine"
     assert vm.run("find /run/systemd -name '*-liveupdated-restore.conf'").stdout == ""
+    assert (
+        vm.run("journalctl -b -1 -u liveupdated | grep -c Traceback", check=False).stdout == "0\n"
+    )
     phases = {phase["name"] for phase in ctl(vm, "timeline last")["phases"]}
     assert {"save", "kernel", "restore", "blackout"} <= phases
 
