@@ -214,7 +214,7 @@ class Agent:
                     self._own_job = await self._host.update(self._told_kernel)
                 case words.TONIGHT:
                     await self._host.schedule(_tonight(datetime.datetime.now()))
-                case words.DETAILS:
+                case words.DETAILS | words.CLICK:
                     await self._open_window(token)
                 case words.POSTPONE:
                     await self._call_off()

@@ -9,13 +9,16 @@ from typing import Any
 LOW, NORMAL, CRITICAL = 0, 1, 2
 """Urgencies of the Desktop Notifications Specification."""
 
-UPDATE, TONIGHT, DETAILS, POSTPONE, CANCEL = "update", "tonight", "default", "postpone", "cancel"
-"""Keys of actions; `default` is a click on the notification itself, too."""
+UPDATE, TONIGHT, DETAILS, POSTPONE, CANCEL = "update", "tonight", "details", "postpone", "cancel"
+CLICK = "default"
+"""Keys of actions; the last is a click on the notification itself, which no server has a button
+for."""
 
 ENDS = ("confirmed", "degraded", "missed", "abandoned")
 """States of a session that somebody may want to know of; of a rehearsal nobody does."""
 _NOT_BACK = ("failed", "lost")
 _MOST_NAMES = 5
+_DETAILS = ((DETAILS, "Details"), (CLICK, "Details"))
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Notice:
 
     def without_details(self) -> "Notice":
         """For where there is no window that shows them."""
-        kept = tuple(action for action in self.actions if action[0] != DETAILS)
+        kept = tuple(action for action in self.actions if action not in _DETAILS)
         return dataclasses.replace(self, actions=kept)
 
 
@@ -39,7 +42,7 @@ def staged(kernel: str) -> Notice:
     return Notice(
         f"Linux {kernel} is ready",
         "The system can move onto it now, and programs that can be carried keep their memory.",
-        ((UPDATE, "Update Now"), (TONIGHT, "Tonight"), (DETAILS, "Details")),
+        ((UPDATE, "Update Now"), (TONIGHT, "Tonight"), *_DETAILS),
     )
 
 
@@ -48,7 +51,7 @@ def postponed() -> Notice:
     return Notice(
         "The update was postponed",
         "The system still waits for its new kernel.",
-        ((UPDATE, "Update Now"), (TONIGHT, "Tonight"), (DETAILS, "Details")),
+        ((UPDATE, "Update Now"), (TONIGHT, "Tonight"), *_DETAILS),
     )
 
 
@@ -68,7 +71,7 @@ def starting(seconds: float, busy: Sequence[str], cancellable: bool) -> Notice:
 
 def refused(why: str) -> Notice:
     """What was asked for here did not happen."""
-    return Notice("The system was not updated", why, ((DETAILS, "Details"),))
+    return Notice("The system was not updated", why, _DETAILS)
 
 
 def ended(session: Mapping[str, Any]) -> Notice | None:
@@ -90,7 +93,7 @@ def ended(session: Mapping[str, Any]) -> Notice | None:
     return Notice(
         title,
         "\n".join(line for line in lines if line),
-        ((DETAILS, "Details"),),
+        _DETAILS,
         LOW if calm else NORMAL,
     )
 

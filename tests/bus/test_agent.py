@@ -174,8 +174,11 @@ async def test_with_a_schedule_there_is_no_question(desk: Desk) -> None:
 
 async def test_details_open_the_window_where_there_is_one(desk: Desk) -> None:
     await desk.stage()
-    assert words.DETAILS not in desk.actions(READY)  # nothing on this bus can be activated
-    await desk.press(READY, words.DETAILS)
+    assert desk.actions(READY) == [
+        words.UPDATE,
+        words.TONIGHT,
+    ]  # nothing on this bus can be activated
+    await desk.press(READY, words.CLICK)
     await until(lambda: desk.desktop.opened == [{"activation-token": "token"}])
     assert WINDOW == agent_module._WINDOW
 

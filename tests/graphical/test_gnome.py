@@ -25,6 +25,9 @@ def test_a_staged_kernel_is_offered(gnome: Gnome) -> None:
     gnome.quick_settings(False)
     gnome.box.run(f"liveupdatectl stage {host.KERNEL}")
     gnome.until_text(READY)
+    gnome.evaluate("Main.messageTray._banner.expand(false)")
+    for button in ("Update Now", "Tonight", "Details"):
+        gnome.until_text(button)
     gnome.picture("staged")
 
 
