@@ -102,8 +102,10 @@ async def start(
         return desk
 
     yield log_in
-    desk.task.cancel()
-    await asyncio.wait([desk.task])
+    while not desk.task.done():
+        # Before Python 3.12 wait_for() loses a cancellation that comes together with an answer.
+        desk.task.cancel()
+        await asyncio.wait([desk.task], timeout=0.1)
     for bus in (system, session, desktop.bus):
         await bus.close()
     assert desk.task.cancelled()
