@@ -2,7 +2,8 @@
 """How the processors came up: one after the other, or in parallel.
 
 The messages are those of kernel/smp.c, smp_init(), and arch/x86/kernel/smpboot.c,
-arch_cpuhp_init_parallel_bringup().
+arch_cpuhp_init_parallel_bringup().  The latter says that it goes in parallel only where it is asked
+to, with `dyndbg="func arch_cpuhp_init_parallel_bringup +p"` (CONFIG_DYNAMIC_DEBUG).
 """
 
 import re
@@ -16,6 +17,7 @@ from liveupdated.timeline.kernellog import Record
 _BROUGHT_UP = re.compile(r"smp: Brought up \d+ nodes?, (\d+) CPUs?$")
 # "by the platform", or in older kernels "due to guest state encryption" and the like.
 _REFUSED = re.compile(r"(?:smpboot: )?Parallel CPU startup disabled (.+)")
+_ENABLED = "smpboot: Parallel CPU startup enabled"
 _OPTION = "HOTPLUG_PARALLEL"
 
 
@@ -30,6 +32,8 @@ def findings(evidence: Evidence) -> Findings:
 
 
 def _how(evidence: Evidence, count: int, took: int, seen: list[str]) -> tuple[str, list[Advice]]:
+    if evidence.first(_ENABLED):
+        return "in parallel, as the log says", []
     refused = next(_refusals(evidence), "")
     if evidence.is_off(parameters.PARALLEL.name):
         word = f"{parameters.PARALLEL.name}={evidence.parameter(parameters.PARALLEL.name)}"

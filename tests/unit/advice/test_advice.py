@@ -122,6 +122,16 @@ def test_serial_by_the_platform_is_told_and_nothing_advised() -> None:
     assert "disabled by the platform" in found.facts[0].text
 
 
+def test_parallel_by_the_kernels_own_word() -> None:
+    log = PARALLEL.replace(
+        "smpboot: x86: Booting SMP configuration:",
+        "smpboot: Parallel CPU startup enabled: 0x80000000",
+    )
+    found = processor_advice.findings(made(log, build=None))
+    assert found.advice == []
+    assert found.facts[0].text == "16 processors, in parallel, as the log says"
+
+
 def test_without_configuration_it_is_not_known() -> None:
     found = processor_advice.findings(made(PARALLEL, build=None))
     assert found.advice == []
