@@ -160,7 +160,7 @@ def test_a_save_that_overruns_the_budget_is_undone(store: Store, kind: Obedient)
         )
     )
     store.store(session)
-    with pytest.raises(BudgetExceeded, match=r"t:a would stand still for 2\.5 s"):
+    with pytest.raises(BudgetExceeded, match="t:a would stand still for"):
         save.run(store)
     done = store.load(session.id)
     assert done.state is State.ABANDONED
