@@ -57,7 +57,7 @@ class Update(_Table):
     """0 is no limit."""
     inhibit_delay_s: float = 30
     """How long holders of a delay inhibitor may keep an update waiting."""
-    stop: Literal["quick", "orderly"] = "orderly"
+    stop: Literal["quick", "orderly"] = "quick"
     """How the old userspace ends (`liveupdated.update.quickstop`)."""
 
     def __post_init__(self) -> None:

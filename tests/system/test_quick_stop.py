@@ -8,6 +8,8 @@ from tests.lab.container import Container
 
 STUBBORN = "trap '' TERM; touch /root/ready; while :; do sleep 1; done"
 POLITE = "trap 'touch /root/terminated; exit' TERM; while :; do sleep 0.1; done"
+# It needs longer than the others have, and says so in its unit.
+SLOW = "trap 'sleep 12; touch /root/flushed; exit' TERM; while :; do sleep 0.1; done"
 PREPARE = """
 from liveupdated import systemd
 from liveupdated.update import quickstop
@@ -23,8 +25,8 @@ def test_what_does_not_end_is_not_waited_for(
     box.run("mkdir -p /var/lib/liveupdated/sessions/x")
     box.run("ln -s sessions/x /var/lib/liveupdated/current")
     run = ["systemd-run", "--quiet"]
-    forever = ["--property=TimeoutStopSec=infinity", "--property=SendSIGKILL=no"]
-    box.run([*run, "--unit=stubborn", *forever, "bash", "-c", STUBBORN])
+    box.run([*run, "--unit=stubborn", "--property=SendSIGKILL=no", "bash", "-c", STUBBORN])
+    box.run([*run, "--unit=slow", "--property=TimeoutStopSec=2min", "bash", "-c", SLOW])
     box.run([*run, "--unit=polite", "bash", "-c", POLITE])
     after = ""
     for name in ("server", "client", "carried"):
@@ -39,6 +41,7 @@ def test_what_does_not_end_is_not_waited_for(
     assert "Sending SIGKILL" in box.console()
     root = tmp_path / "upper/root"
     assert (root / "terminated").exists()
+    assert (root / "flushed").exists()
     assert (root / "stopped").read_text() == "client\nserver\n"
     noted = tmp_path / "upper/var/lib/liveupdated/sessions/x/stopped"
     assert noted.stat().st_mtime >= (root / "stopped").stat().st_mtime
