@@ -44,6 +44,10 @@ class PlanInfo(Protocol):
         """Where the saved state would travel."""
 
     @property
+    def stop(self) -> str:
+        """How the old userspace would end."""
+
+    @property
     def blockers(self) -> Sequence[str]:
         """Why an update would be refused now, a sentence each; empty when it would go ahead."""
 

@@ -43,6 +43,7 @@ def plan_summary(plan: PlanInfo) -> Row:
         "free-bytes": Variant("t", plan.carrier.free_bytes),
         "carrier": Variant("s", plan.carrier.name),
         "carrier-reason": Variant("s", plan.carrier.reason),
+        "stop": Variant("s", plan.stop),
         "blockers": Variant("as", list(plan.blockers)),
         "candidates": Variant("a(ss)", [list(candidate) for candidate in plan.candidates]),
     }

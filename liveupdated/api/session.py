@@ -65,6 +65,10 @@ class SessionObject:
         return self.session.carrier
 
     @property
+    def stop(self) -> str:
+        return self.session.stop
+
+    @property
     def predicted_blackout(self) -> int:
         return self.session.predicted_blackout_us
 

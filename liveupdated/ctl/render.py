@@ -150,6 +150,7 @@ def plan_summary(shape: Plan) -> RenderableType:
         ("Blackout", f"{units.duration(shape['blackout_us'])}, predicted"),
         ("To save", room),
         ("Carrier", f"{shape['carrier']}: {shape['carrier_reason']}"),
+        ("Stop", shape["stop"]),
         ("Workloads", counts(Counter(w["verdict"] for w in shape["workloads"]))),
     ]
     rows += [("Blocked", blocker) for blocker in shape["blockers"]]
@@ -193,6 +194,7 @@ def session(shape: SessionDetail) -> RenderableType:
         ("Kernels", way(shape)),
         ("State", shape["state"] + (f": {shape['reason']}" if shape["reason"] else "")),
         ("Carrier", shape["carrier"]),
+        ("Stop", shape["stop"]),
     ]
     if shape["blackout_us"]:
         rows.append(("Blackout", _blackout(shape)))

@@ -60,6 +60,7 @@ class Plan(TypedDict):
     free_bytes: int
     carrier: str
     carrier_reason: str
+    stop: str
     blockers: list[str]
     workloads: list[Workload]
     candidates: list[Candidate]
@@ -77,6 +78,7 @@ class Session(TypedDict):
     reason: str
     notes: list[str]
     carrier: str
+    stop: str
     predicted_blackout_us: int
     blackout_us: int
     outcomes: dict[str, int]

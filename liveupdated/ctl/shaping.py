@@ -44,6 +44,7 @@ def session(p: Properties) -> shapes.Session:
         reason=p["Reason"],
         notes=p["Notes"],
         carrier=p["Carrier"],
+        stop=p["Stop"],
         predicted_blackout_us=p["PredictedBlackout"],
         blackout_us=p["Blackout"],
         outcomes=p["Outcomes"],
@@ -93,6 +94,7 @@ def plan(summary: Properties, rows: Sequence[Properties]) -> shapes.Plan:
         free_bytes=summary["free-bytes"],
         carrier=summary["carrier"],
         carrier_reason=summary["carrier-reason"],
+        stop=summary["stop"],
         blockers=summary["blockers"],
         candidates=[
             shapes.Candidate(name=name, why=why, command=f"liveupdatectl carry {shlex.quote(name)}")

@@ -95,6 +95,7 @@ class FakePlan:
     blackout_us: int = 21_000_000
     bytes: int = 1 << 33
     carrier: Carrier = DISK
+    stop: str = "quick"
     blockers: Sequence[str] = ("service:x cannot be carried",)
     workloads: Sequence[Workload] = ()
     candidates: Sequence[tuple[str, str]] = (("redis.service", "256 MiB of memory"),)

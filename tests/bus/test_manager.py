@@ -180,6 +180,7 @@ async def test_plan(world: World) -> None:
         "free-bytes": 1 << 40,
         "carrier": "disk",
         "carrier-reason": "not pmem: nothing is mounted",
+        "stop": "quick",
         "blockers": ["service:x cannot be carried"],
         "candidates": [["redis.service", "256 MiB of memory"]],
     }

@@ -94,6 +94,7 @@ async def test_a_session_tells_what_became_of_each_workload_and_where_the_time_w
         "TargetKernel": "7.3.4",
         "ArrivalKernel": "7.3.4",
         "Carrier": "disk",
+        "Stop": "orderly",
         "PredictedBlackout": 21_000_000,
         "Blackout": 20_000_000,
         "Outcomes": {"carried": 2},

@@ -43,6 +43,7 @@ def plan(*blockers: str) -> Plan:
         free_bytes=5 << 30,
         carrier="disk",
         carrier_reason="not pmem: nothing is mounted",
+        stop="quick",
         blockers=list(blockers),
         workloads=[
             workload("redis-server.service", "carried", "service"),
@@ -85,6 +86,7 @@ def session() -> Session:
         reason="one workload started fresh",
         notes=["the clock was set"],
         carrier="disk",
+        stop="quick",
         predicted_blackout_us=15_000_000,
         blackout_us=14_500_000,
         outcomes={"restarted": 1, "carried": 1, "lost": 0},

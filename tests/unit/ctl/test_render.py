@@ -75,12 +75,13 @@ def test_a_host_without_history(utc: None) -> None:
 
 def test_plan_counts_what_every_boot_starts(text: Any) -> None:
     lines = text(render.plan(example.plan()))
-    assert lines[:6] == [
+    assert lines[:7] == [
         "Kernel:     7.3.4+deb13-amd64 (deb-7.3.4)",
         "Rung:       live-update: another kernel is wanted",
         "Blackout:   14.5 s, predicted",
         "To save:    34.0 MiB, 5.0 GiB free",
         "Carrier:    disk: not pmem: nothing is mounted",
+        "Stop:       quick",
         "Workloads:  1 carried, 2 restarted, 1 lost",
     ]
     assert not any("cron.service" in line for line in lines)
