@@ -41,6 +41,19 @@ def group(address: str) -> str:
     return _name_of_link(folder(address) / "iommu_group")
 
 
+def network_modules() -> list[str]:
+    """The modules that drive network adapters here: devices of PCI's class 02 and, as virtio has
+    it, the device within that."""
+    found = set()
+    for address in addresses():
+        if (folder(address) / "class").read_text().startswith("0x02") and not passed_through(
+            address
+        ):
+            devices = [folder(address), *folder(address).glob("*/")]
+            found |= {_name_of_link(device / "driver/module") for device in devices}
+    return sorted(found - {""})
+
+
 def passed_through(address: str) -> bool:
     """Whether its driver hands it to user space through VFIO: vfio-pci, or one of its variants."""
     return (folder(address) / "vfio-dev").is_dir()

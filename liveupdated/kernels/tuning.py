@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Words for the jump alone, which make the new kernel's boot quicker and change nothing after it.
 
-All are described in the kernel's Documentation/admin-guide/kernel-parameters.txt.  What would
+All but the last are described in the kernel's Documentation/admin-guide/kernel-parameters.txt.
+What would
 change how the kernel works once it is up (`mitigations`, `tsc`) or leaves a check of it out
 (`cryptomgr.notests`, `no_timer_check`) is not here: that is for the administrator to decide.
 """
@@ -55,16 +56,30 @@ TABLE = (
 )
 
 
-def words(present: Sequence[str], removed: Sequence[str], build: BuildConfig | None) -> list[str]:
+# systemd-modules-load.service(8).  udev would find them by itself, but a driver that it loads makes
+# a device which comes behind all others that wait: under emulation the network is up seconds later.
+LOAD = "modules_load"
+
+
+def words(
+    present: Sequence[str],
+    removed: Sequence[str],
+    build: BuildConfig | None,
+    network: Sequence[str] = (),
+) -> list[str]:
     """What to add to a command line that has the words `present`.
 
     `removed` is what the settings take out: it is not brought back.  Without the configuration of
-    the kernel (`build`) only what every kernel knows is added.
+    the kernel (`build`) only what every kernel knows is added.  `network` are the modules that
+    drive the network adapters.
     """
     decided = cmdline.names((*present, *removed))
-    return [
+    found = [
         each.word
         for each in TABLE
         if not decided.intersection(each.unless)
         and (not each.needs or (build is not None and build.has(*each.needs)))
     ]
+    if network and LOAD not in decided:
+        found.append(f"{LOAD}={','.join(network)}")
+    return found

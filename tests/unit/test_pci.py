@@ -72,6 +72,22 @@ def test_a_device_is_found_open_by_its_group_or_by_itself(sysfs: Sysfs) -> None:
     assert pci.opened_by(9) == []
 
 
+def test_what_drives_the_network_adapters_is_found_within_virtio_too(sysfs: Sysfs) -> None:
+    for address, network_class, driver in (
+        (NIC, "0x020000", "igb"),
+        (PORT, "0x020000", "vfio-pci"),  # somebody else's
+        ("0000:03:11.0", "0x020000", "virtio-pci"),
+        ("0000:03:12.0", "0x030000", "bochs"),
+    ):
+        (sysfs.sys / "bus/pci/drivers" / driver).mkdir(exist_ok=True)
+        (sysfs.add(address, driver) / "class").write_text(f"{network_class}\n")
+    within = sysfs.sys / "bus/pci/devices/0000:03:11.0/virtio1/driver"
+    within.mkdir(parents=True)
+    for folder, module in ((within, "virtio_net"), (sysfs.sys / "bus/pci/drivers/igb", "igb")):
+        (folder / "module").symlink_to(f"/sys/module/{module}")
+    assert pci.network_modules() == ["igb", "virtio_net"]
+
+
 # --- bindings as host state ---
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated import paths
+from liveupdated import paths, pci
 from liveupdated.errors import (
     BadKernel,
     Blocked,
@@ -60,6 +60,7 @@ class Host:
 def host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(root)
     monkeypatch.setattr(loader, "_kexec_file_load", host)
+    monkeypatch.setattr(pci, "SYS", root / "sys")
     put(root / "boot/vmlinuz-6.18.1", bzimage("6.18.1"))
     put(root / "boot/initrd.img-6.18.1", "initrd of 6.18.1")
     return host

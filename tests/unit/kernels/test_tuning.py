@@ -29,6 +29,12 @@ def test_processors_that_somebody_has_set_stay_so() -> None:
     assert tuning.words(["cpuhp.parallel=0"], [], PARALLEL) == ["quiet"]
 
 
+def test_the_network_does_not_wait_for_udev_to_find_it() -> None:
+    assert tuning.words(["quiet"], [], None, ["e1000e", "igb"]) == ["modules_load=e1000e,igb"]
+    assert tuning.words(["quiet", "modules_load=x"], [], None, ["igb"]) == []
+    assert tuning.words(["quiet"], ["modules_load"], None, ["igb"]) == []
+
+
 def test_what_is_for_init_decides_nothing() -> None:
     assert tuning.words(["ro", "--", "debug"], [], SERIAL) == ["quiet"]
 
