@@ -3,7 +3,7 @@
 
 from liveupdated.ctl.shaping import Properties
 
-from . import model, widgets
+from . import model, reopening, widgets
 from .i18n import _
 from .store import Store
 from .toolkit import Adw, Gtk, Widget
@@ -29,6 +29,7 @@ class Schedule:
                 _("Another time"), [self._entry], _("As in systemd.time(7): Mon..Fri 02:30")
             )
         )
+        view.add(reopening.group())
         self.page = widgets.page(self.title, "schedule", view)
 
     def show(self) -> None:

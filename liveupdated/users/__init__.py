@@ -47,9 +47,14 @@ class Look:
 
     units: list[Unit]
     apps: list[App]
+    """In the order in which they were opened."""
     stopped: list[str]
     """Stopped by hand: the manager alone would start them."""
     starts: list[str]
     """Running services that start with the manager."""
     others: list[str]
     """Running services that come with a graphical login, or when they are asked for."""
+    unwanted: list[str] = field(default_factory=list)
+    """Applications that are open and that the user does not want to be opened again."""
+    problem: str = ""
+    """Why what the user has written about that is not heeded."""

@@ -16,7 +16,7 @@ from liveupdated.carry import declaring_file
 from liveupdated.errors import LiveUpdateError
 from liveupdated.host import Host
 from liveupdated.session import Json, Outcome, Verdict
-from liveupdated.users import App, Look, Unit, desktop
+from liveupdated.users import App, Look, Unit, desktop, wishes
 
 GRAPHICAL = ("graphical-session.target", "graphical-session-pre.target")
 """What a graphical login brings up, by way of the desktop's own targets (systemd.special(7))."""
@@ -56,14 +56,23 @@ def main() -> int:
 
 def look(_: Json) -> Json:
     """A `Look`."""
-    data_folders = desktop.data_folders(environment())
-    return dataclasses.asdict(
-        judge(
-            Host([], LOOKED_AT).units,
-            _unit_folders(),
-            data_folders,
-            desktop.autostarted(environment()),
-        )
+    variables = environment()
+    seen = judge(
+        Host([], LOOKED_AT).units,
+        _unit_folders(),
+        desktop.data_folders(variables),
+        desktop.autostarted(variables),
+    )
+    return dataclasses.asdict(as_wished(seen, wishes.read(variables)))
+
+
+def as_wished(seen: Look, wished: wishes.Wishes) -> Look:
+    """With those applications only that the user wants to be opened again."""
+    return dataclasses.replace(
+        seen,
+        apps=[app for app in seen.apps if wished.wants(app.id)],
+        unwanted=[app.id for app in seen.apps if not wished.wants(app.id)],
+        problem=wished.problem,
     )
 
 
@@ -97,7 +106,7 @@ def judge(
     by_hand = [name for name in byhand.found(units, login) if not name.startswith(BUS_STARTED)]
     apps: dict[str, list[str]] = {}
     scopes: list[str] = []
-    for name, unit in sorted(units.items()):
+    for name, unit in sorted(units.items(), key=_opened):
         if unit.get("ActiveState") not in bootset.RUNNING or not name.endswith(desktop.KINDS):
             continue
         app = desktop.application(name)
@@ -136,6 +145,12 @@ def judge(
             name for name in running if name not in alone.started and not desktop.application(name)
         ],
     )
+
+
+def _opened(item: tuple[str, systemd.Properties]) -> tuple[int, str]:
+    """Units in the order in which they came up."""
+    name, unit = item
+    return int(unit.get("ActiveEnterTimestampMonotonic") or 0), name
 
 
 def _is_volatile(folder: str) -> bool:

@@ -97,7 +97,7 @@ def _look(user: User) -> Look | ServiceError:
         names = [unit.name for unit in look.units] + look.stopped + look.starts + look.others
         if not all(map(UNIT_NAME.fullmatch, names)):
             raise ValueError("its units have names that no unit has")
-        if not all(desktop.is_id(app.id) for app in look.apps):
+        if not all(map(desktop.is_id, [*(app.id for app in look.apps), *look.unwanted])):
             raise ValueError("its applications have names that none has")
     except (ValidationError, ValueError) as error:
         return ServiceError(f"the user manager of {user.name} cannot be worked with", str(error))
@@ -131,10 +131,10 @@ def _in_manager(host: "Host", user: User, seen: Look | ServiceError) -> Iterator
             ),
         )
     waiting = reopen.waiting().get(user.uid, [])
-    for app in seen.apps:
-        if app.id not in waiting and not _spoken_for(host, user, app.cgroups):
-            yield _app(user, app)
     yield from (_still_waits(user, app) for app in waiting)
+    for place, app in enumerate(seen.apps):
+        if app.id not in waiting and not _spoken_for(host, user, app.cgroups):
+            yield _app(user, app, place)
 
 
 def _manager(user: User, seen: Look, facts: dict[str, Json]) -> Workload:
@@ -146,6 +146,10 @@ def _manager(user: User, seen: Look, facts: dict[str, Json]) -> Workload:
     reason = f"a user manager, which {how}"
     if running:
         reason += f"; what comes with it loses its memory: {', '.join(running)}"
+    if seen.unwanted:
+        reason += f"; not opened again, as {user.name} wishes: {', '.join(seen.unwanted)}"
+    if seen.problem:
+        reason += f"; what {user.name} wishes to be opened again is not heeded: {seen.problem}"
     return _workload(user.name, Verdict.RESTARTED, reason, facts)
 
 
@@ -165,12 +169,13 @@ def _needing(manager: str, workload: Workload) -> Workload:
     return workload
 
 
-def _app(user: User, app: App) -> Workload:
+def _app(user: User, app: App, place: int) -> Workload:
     reason = (
         f"opened again, empty, in the next graphical session of {user.name}; what is not saved in "
         "it is lost"
     )
-    return _workload(f"{user.name}:{app.id}", Verdict.REOPENED, reason, _app_facts(user, app.id))
+    facts = _app_facts(user, app.id) | {"place": place}
+    return _workload(f"{user.name}:{app.id}", Verdict.REOPENED, reason, facts)
 
 
 def _still_waits(user: User, app: str) -> Workload:
@@ -262,7 +267,7 @@ def restart(workload: Workload) -> Result:
     try:
         user = _user(workload.facts)
         if "app" in workload.facts:
-            return _reopen(user, workload.facts["app"])
+            return _reopen(user, workload.facts["app"], workload.facts.get("place"))
         if "unit" in workload.facts:
             return _bring_back(user, workload)
         return _with_manager(user, workload.facts["starts"])
@@ -327,9 +332,9 @@ def _result(said: Json) -> tuple[Outcome, str]:
         return Outcome.FAILED, "its user's manager said nothing that can be used"
 
 
-def _reopen(user: User, app: str) -> Result:
+def _reopen(user: User, app: str, place: int | None) -> Result:
     """Leave it for the user's session, and see it taken if he is there already."""
-    reopen.put(user, app)
+    reopen.put(user, app, place)
     _await_boot()
     if not any(
         session.get("User") == str(user.uid) and logins.is_graphical(session)

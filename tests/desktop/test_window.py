@@ -2,11 +2,13 @@
 """The window on a display, with the daemon's real face on a bus: what is seen, and what it does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from desktop.window.toolkit import Adw, Gdk, Gtk
+from liveupdated.users import wishes
 from tests.desktop.window import Seen, named, seen
 
 BACKUP, TMUX = "services:backup.service", "services:alice: tmux"
@@ -83,13 +85,39 @@ def unfold(shown: Seen, title: str) -> None:
     shown.settle()
 
 
+def entry_row(shown: Seen, title: str) -> Any:
+    [found] = [
+        widget
+        for widget in shown.widgets()
+        if isinstance(widget, Adw.EntryRow) and widget.get_title() == title
+    ]
+    return found
+
+
+def test_what_is_opened_again_is_the_users_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with seen() as shown:
+        shown.window.go("schedule")
+        entry = entry_row(shown, "But not these")
+        entry.set_text("org.x.*, org.gnome.Calculator")
+        entry.emit("apply")
+        [switch] = [row for row in shown.widgets() if isinstance(row, Adw.SwitchRow)]
+        assert switch.get_active() and entry.get_sensitive()
+        switch.set_active(False)
+        assert not entry.get_sensitive()
+    wished = wishes.read({"XDG_CONFIG_HOME": str(tmp_path)})
+    assert wished == wishes.Wishes(False, ("org.x.*", "org.gnome.Calculator"))
+
+
 def test_a_schedule_is_set_refused_and_removed(shown: Seen) -> None:
     shown.window.go("schedule")
     shown.until_text("None is scheduled")
     [row] = [row for row in shown.widgets() if getattr(row, "get_subtitle", str)() == "*-*-* 03:00"]
     row.emit("activated")
     shown.until(lambda: "None is scheduled" not in shown.texts())
-    [entry] = [widget for widget in shown.widgets() if isinstance(widget, Adw.EntryRow)]
+    entry = entry_row(shown, "Calendar expression")
     entry.set_text("whenever")
     entry.emit("apply")
     shown.until_text("whenever is no calendar expression")

@@ -13,7 +13,18 @@ from liveupdated.config import Config
 from liveupdated.errors import ServiceError
 from liveupdated.host import Host
 from liveupdated.session import Outcome, Verdict, Workload
-from liveupdated.users import User, agent, ask, desktop, logins, reopen
+from liveupdated.users import (
+    App,
+    Look,
+    User,
+    agent,
+    ask,
+    desktop,
+    logins,
+    ownrestore,
+    reopen,
+    wishes,
+)
 from liveupdated.workloads import sessions
 
 ALICE = User("alice", 4001, 4001, linger=True)
@@ -222,20 +233,109 @@ def test_an_agent_that_says_nothing_useful_is_an_error(
 # --- reopening ---
 
 
-def test_an_application_is_left_for_its_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `reopen.main` starts, in a session of GNOME 48 in which org.x.Open is open."""
     monkeypatch.setattr(paths, "REOPEN", tmp_path / "reopen")
+    monkeypatch.setattr(systemd, "MANAGER", systemd.MANAGER)
+    shown = "app-gnome-org.x.Open-12.scope loaded active running Open\n"
+    monkeypatch.setattr(systemd, "systemctl", lambda *words: shown)
+    for name in ("XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("XDG_CURRENT_DESKTOP", "XFCE")
+    found: list[str] = []
+    monkeypatch.setattr(reopen, "start", found.append)
+    return found
+
+
+def test_an_application_is_left_for_its_user(tmp_path: Path, started: list[str]) -> None:
     reopen.put(ME, "org.x.Y")
     reopen.put(ME, "org.x.Y")
     assert reopen.waiting() == {ME.uid: ["org.x.Y"]}
     assert (tmp_path / f"reopen/{ME.uid}").stat().st_mode & 0o777 == 0o700
     with pytest.raises(ServiceError, match="no desktop id"):
         reopen.put(ME, "../x")
-    started: list[str] = []
-    monkeypatch.setattr(reopen, "start", started.append)
     assert reopen.main() == 0
     assert (started, reopen.waiting()) == (["org.x.Y"], {ME.uid: []})
+
+
+def test_applications_are_opened_in_their_order_and_not_twice(started: list[str]) -> None:
+    for app, place in (("b", 10), ("org.x.Open", 3), ("a", 2), ("older", None), ("c", 1)):
+        reopen.put(ME, app, place)
+    reopen.put(ME, "b")  # its place is known
+    assert reopen.main() == 0
+    assert started == ["older", "c", "a", "b"]
+    assert reopen.waiting() == {ME.uid: []}
+
+
+def test_a_desktop_that_restores_its_session_goes_first(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CURRENT_DESKTOP", "KDE")
+    monkeypatch.setattr(reopen, "POLL_S", 0)
+    shown = iter(["", "", "app-org.kde.kate@1.service loaded active\n"])
+    monkeypatch.setattr(systemd, "systemctl", lambda *words: next(shown))
+    reopen.put(ME, "org.kde.kate")
+    assert reopen.main() == 0
+    assert (started, reopen.waiting()) == ([], {ME.uid: []})
+
+
+@pytest.mark.parametrize(
+    ("mode", "itself"), [("restorePreviousLogout", True), ("emptySession", False)]
+)
+def test_plasma_restores_its_session_unless_its_settings_say_otherwise(
+    tmp_path: Path, mode: str, itself: bool
+) -> None:
+    (tmp_path / "ksmserverrc").write_text(f"[General]\nloginMode={mode}\n")
+    environment = {"XDG_CURRENT_DESKTOP": "KDE", "XDG_CONFIG_HOME": str(tmp_path)}
+    assert ownrestore.does(environment) == itself
+    assert ownrestore.does({"XDG_CURRENT_DESKTOP": "KDE", "HOME": "/nowhere"})
+
+
+# --- what its user wants ---
+
+
+def wish(folder: Path, text: str) -> None:
+    file = folder / wishes.FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_what_its_user_excludes_is_not_opened_and_is_named_in_the_plan(
+    tmp_path: Path, started: list[str]
+) -> None:
+    wish(tmp_path / "XDG_CONFIG_DIRS", "reopen = false\n")
+    wish(tmp_path / "XDG_CONFIG_HOME", 'exclude = ["org.x.*"]\n')
+    reopen.put(ME, "org.x.Y")
+    reopen.put(ME, "other")
+    assert reopen.main() == 0
+    assert started == ["other"]
+    apps = [App("org.x.Y", []), App("other", [])]
+    seen = agent.as_wished(Look([], apps, [], [], []), wishes.read(os.environ))
+    assert ([app.id for app in seen.apps], seen.unwanted) == (["other"], ["org.x.Y"])
+    rows = {row.name: row for row in sessions._in_manager(Host([]), ME, seen)}
+    assert set(rows) == {"me", "me:other"}
+    assert "not opened again, as me wishes: org.x.Y" in rows["me"].reason
+
+
+def test_wishes_are_written_as_they_are_read(tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "of-the-user")}
+    wished = wishes.Wishes(False, ("org.x.*", 'a"\u00e4\\b'))
+    wishes.write(environment, wished)
+    assert wishes.read(environment) == wished
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("reopen = 1", "true or false"), ("exclude = 'x'", "a list"), ("x = 1", "no such"), ("[", "")],
+)
+def test_a_wish_that_cannot_be_read_is_told_and_all_is_opened(
+    tmp_path: Path, started: list[str], text: str, words: str
+) -> None:
+    wish(tmp_path / "XDG_CONFIG_HOME", text)
+    found = wishes.read(os.environ)
+    assert words in found.problem and wishes.FILE in found.problem
+    assert found.wants("org.x.Y")
 
 
 def test_a_user_who_is_somebody_else_by_now_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""User sessions: a lingering user's units, a login, an application of a desktop."""
+"""User sessions: a lingering user's units, a login, applications of a desktop."""
 
 import time
 from typing import Any
@@ -13,11 +13,17 @@ TRACE = f"{HOME}/trace"
 SLEEP = "[Service]\nExecStart=/bin/sleep infinity\n"
 FILES = {
     f"{HOME}/.config/systemd/user/enabled.service": SLEEP + "[Install]\nWantedBy=default.target\n",
-    f"{HOME}/.local/share/applications/org.example.Foo.desktop": (
-        "[Desktop Entry]\nType=Application\nName=Foo\nExec=/bin/sh .local/foo %U\n"
-    ),
-    f"{HOME}/.local/foo": f"echo opened >> {TRACE}\nexec sleep 100000\n",
+    f"{HOME}/.local/open": f"echo $1 >> {TRACE}\nexec sleep 100000\n",
+    f"{HOME}/.config/liveupdated/reopen.toml": 'exclude = ["*.Unwanted"]\n',
     "/etc/systemd/user/desk.target": "[Unit]\nBindsTo=graphical-session.target\n",
+}
+APPS = ("Foo", "Bar", "Unwanted")
+"""In the order in which they are opened."""
+FILES |= {
+    f"{HOME}/.local/share/applications/org.example.{name}.desktop": (
+        f"[Desktop Entry]\nType=Application\nName={name}\nExec=/bin/sh .local/open {name} %U\n"
+    )
+    for name in APPS
 }
 AS_ALICE = (
     f"setpriv --reuid=alice --regid=alice --init-groups env -i HOME={HOME} "
@@ -37,10 +43,8 @@ until [ -S /run/user/{UID}/bus ] && [ -S /run/user/{UID + 1}/systemd/private ]; 
     sh -c 'while :; do date +%s >> {HOME}/ticks; sleep 1; done'
 {AS_ALICE} systemd-run --user --quiet --unit=t-timer --on-active=5h --on-unit-active=6h true
 """
-APP = (
-    f"{AS_ALICE} systemd-run --user --quiet --scope --unit=app-gnome-org.example.Foo-123.scope "
-    "sleep infinity"
-)
+SCOPE = "app-gnome-org.example.{}-123.scope"
+OPEN = f"{AS_ALICE} systemd-run --user --quiet --scope --unit={SCOPE} sleep infinity"
 PROPERTIES = "ActiveState,Transient,Nice,MemoryMax,Environment"
 COUNT = ["ActiveState=active", 'Environment="A=b c"', "MemoryMax=52428800", "Nice=5"]
 COUNT += ["Transient=yes"]
@@ -51,6 +55,7 @@ PLANNED = {
     "sessions:alice:t-count.service": "restarted",
     "sessions:alice:t-timer.timer": "restarted",
     "sessions:alice:org.example.Foo": "reopened",
+    "sessions:alice:org.example.Bar": "reopened",
 }
 OUTCOMES = PLANNED
 ALTER = f"sed -i s/^alice:/carol:/ /etc/passwd; rm -f {TRACE}"
@@ -65,8 +70,9 @@ def furnish(vm: Machine) -> None:
     for path, text in FILES.items():
         vm.put(text.encode(), path)
     vm.run(USERS, timeout=300)
-    vm.start(APP)
-    wait(vm, f"{AS_ALICE} systemctl --user is-active app-gnome-org.example.Foo-123.scope")
+    for name in APPS:
+        vm.start(OPEN.format(name))
+        wait(vm, f"{AS_ALICE} systemctl --user is-active {SCOPE.format(name)}")
 
 
 def wait(vm: Machine, command: str) -> None:
@@ -91,16 +97,21 @@ def assert_planned(vm: Machine, rows: dict[str, Row]) -> None:
     (login,) = [row for name, row in rows.items() if name.startswith("sessions:bob/")]
     assert login["verdict"] == "lost"
     assert "enabled.service" in rows["sessions:alice"]["reason"]
+    unwanted = "org.example.Unwanted"
+    assert f"as alice wishes: {unwanted}" in rows["sessions:alice"]["reason"]
+    assert f"sessions:alice:{unwanted}" not in rows
 
 
 def assert_returned(vm: Machine, session: dict[str, Any]) -> None:
-    """The application waits for its user, and is opened once."""
+    """The applications wait for their user, and are opened once, in their order."""
     rows = {row["id"]: row for row in session["workloads"]}
     assert "when alice logs in again" in rows["sessions:alice:org.example.Foo"]["outcome_reason"]
     vm.run(f"test ! -e {TRACE}")
     vm.run(f"{AS_ALICE} systemctl --user start desk.target")
-    wait(vm, f"test -s {TRACE}")
+    wait(vm, f"grep -q Bar {TRACE}")
     vm.run(f"{AS_ALICE} systemctl --user stop desk.target")
     vm.run(f"{AS_ALICE} systemctl --user start desk.target")
-    assert vm.run(["cat", TRACE]).stdout == "opened\n"
-    vm.run(f"{AS_ALICE} systemctl --user is-active 'app-liveupdated-org.example.Foo@*.service'")
+    assert vm.run(["cat", TRACE]).stdout == "Foo\nBar\n"
+    for name in ("Foo", "Bar"):
+        unit = f"'app-liveupdated-org.example.{name}@*.service'"
+        vm.run(f"{AS_ALICE} systemctl --user is-active {unit}")
