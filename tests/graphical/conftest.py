@@ -2,11 +2,12 @@
 """Containers with a desktop and all packages of this tree."""
 
 from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
 
 from tests.graphical import host
-from tests.graphical.desk import Desk, Gnome
+from tests.graphical.desk import Desk, Gnome, Xfce
 from tests.lab import container, deb, desktop
 from tests.lab.container import Container
 
@@ -16,17 +17,28 @@ PACKAGES = (
     "liveupdated-window",
     "gnome-shell-extension-liveupdated",
 )
+_D = TypeVar("_D", bound=Desk)
 _DESK = pytest.StashKey[Desk]()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=desktop.SUITES)
 def gnome(request: pytest.FixtureRequest) -> Iterator[Gnome]:
-    """A running host with everything installed, and GNOME 48."""
-    image = desktop.image()
+    """A running host with everything installed, and GNOME: 48, and the newest."""
+    yield from _desk(request, request.param, Gnome)
+
+
+@pytest.fixture(scope="module")
+def xfce(request: pytest.FixtureRequest) -> Iterator[Xfce]:
+    """The same with the notifications of Xfce."""
+    yield from _desk(request, desktop.SUITES[0], Xfce)
+
+
+def _desk(request: pytest.FixtureRequest, suite: str, kind: type[_D]) -> Iterator[_D]:
+    image = desktop.image(suite)
     layer = container.layer(image, *map(deb.build_deb, PACKAGES))
     with Container(image, layers=[layer]) as box:
         host.prepare(box)
-        request.node.stash[_DESK] = found = Gnome(box)
+        request.node.stash[_DESK] = found = kind(box)
         yield found
 
 

@@ -2,6 +2,7 @@
 """Alice, logged in at a desktop in a container."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,27 @@ class Desk:
         """The graphical session is there."""
         self.run("systemctl --user start desk.target")
 
+    def texts(self) -> list[str]:
+        """All that can be read on the screen."""
+        raise NotImplementedError
+
+    def until_text(self, text: str) -> None:
+        self.until(lambda: any(text in each for each in self.texts()), f"{text!r} is not shown")
+
+    def until_no_text(self, text: str) -> None:
+        self.until(lambda: all(text not in each for each in self.texts()), f"{text!r} stays")
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + _LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, f"{what}: {self.texts()}"
+            time.sleep(0.2)
+
+    def keep_picture(self, name: str) -> None:
+        """Of /tmp/picture.png."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        (PICTURES / f"{name}.png").write_bytes(self.box.get("/tmp/picture.png"))
+
     def evidence(self) -> str:
         journal = self.run("journalctl --user --no-pager --lines=200", check=False)
         return self.box.evidence() + "\n== of the user\n" + journal
@@ -83,6 +105,7 @@ class Gnome(Desk):
         self.run(f"cd && mkdir -p {Path(warned).parent} && touch {warned}")
         self.start("shell", f"{_SHELL} --virtual-monitor 1280x720", _GNOME, "notify")
         self.arrive()
+        self.version = self.run("gnome-shell --version").split()[-1].partition(".")[0]
         self.until(lambda: not self.evaluate("Main.layoutManager._startingUp"), "it starts up")
         self.evaluate("Main.overview.hide()")
 
@@ -110,22 +133,36 @@ class Gnome(Desk):
     def quick_settings(self, shown: bool) -> None:
         self._see("openQuickSettings()" if shown else "closeQuickSettings()")
 
-    def until_text(self, text: str) -> None:
-        self.until(lambda: any(text in each for each in self.texts()), f"{text!r} is not shown")
-
-    def until_no_text(self, text: str) -> None:
-        self.until(lambda: all(text not in each for each in self.texts()), f"{text!r} stays")
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + _LIMIT_S
-        while not condition():
-            assert time.monotonic() < end, f"{what}: {self.texts()}"
-            time.sleep(0.2)
-
     def picture(self, name: str) -> None:
         """What the screen looks like, when nothing moves any more."""
         time.sleep(1)
         call = "gdbus call --session -d org.gnome.Shell -o /org/gnome/Shell/Screenshot"
         self.run(f"{call} -m org.gnome.Shell.Screenshot.Screenshot false false /tmp/picture.png")
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        (PICTURES / f"{name}.png").write_bytes(self.box.get("/tmp/picture.png"))
+        self.keep_picture(f"gnome-{self.version}-{name}")
+
+
+class Xfce(Desk):
+    """With the notifications of Xfce, on an X server with nothing else."""
+
+    def __init__(self, box: Container) -> None:
+        super().__init__(box)
+        box.put((HERE / "atspi.py").read_bytes(), "/opt/atspi.py", 0o644)
+        self.start("x", "/usr/bin/Xvfb :7 -screen 0 1280x720x24 -nolisten tcp", "A=b")
+        self.run("until [ -S /tmp/.X11-unix/X7 ]; do sleep 0.1; done")
+        self.run("dbus-update-activation-environment --systemd DISPLAY=:7 XDG_CURRENT_DESKTOP=XFCE")
+        self.run("gsettings set org.gnome.desktop.interface toolkit-accessibility true")
+        self.arrive()
+
+    def texts(self) -> list[str]:
+        return list(json.loads(self._see("texts")))
+
+    def press(self, label: str) -> None:
+        self._see("press", label)
+
+    def _see(self, *words: str) -> str:
+        return self.run(f"DISPLAY=:7 python3 /opt/atspi.py {shlex.join(words)}")
+
+    def picture(self, name: str) -> None:
+        time.sleep(1)
+        self.run("DISPLAY=:7 scrot --overwrite /tmp/picture.png")
+        self.keep_picture(f"xfce-{name}")

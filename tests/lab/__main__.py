@@ -5,6 +5,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from . import container, deb, desktop, image
@@ -19,12 +20,17 @@ def _timed(what: str, make: Callable[[], Path]) -> Path:
     return path
 
 
+def _desktop(suite: str) -> Path:
+    return desktop.image(suite).path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab")
     parser.add_argument("what", choices=["disk", "container", "desktop"])
     what = parser.parse_args().what
     if what == "desktop":
-        _timed("Debian with desktops", lambda: desktop.image().path)
+        for suite in desktop.SUITES:
+            _timed(f"Debian {suite} with desktops", partial(_desktop, suite))
         return 0
     system = image.Image(_timed("Debian with two kernels", lambda: image.image().path))
     package = _timed("package of this tree", deb.build_deb)

@@ -11,27 +11,29 @@ from .image import Image, bootstrap, options
 
 PACKAGES = (
     # the system
-    "systemd systemd-sysv dbus dbus-daemon dbus-user-session polkitd libpam-systemd procps less "
+    "systemd systemd-sysv mount procps less dbus dbus-daemon dbus-user-session polkitd "
+    "libpam-systemd "
     # what the package under test depends on
     "python3 python3-dbus-next python3-dbus-fast python3-systemd python3-psutil python3-pydantic "
     "python3-click python3-rich python3-pefile iproute2 "
     # desktops: a whole one, and the notifications of another
     "gnome-shell gnome-session-bin gjs libgl1-mesa-dri adwaita-icon-theme fonts-cantarell "
-    "xfce4-notifyd xvfb xauth at-spi2-core "
+    "xfce4-notifyd xvfb xauth at-spi2-core scrot "
     # what the window is made of
     "python3-gi gir1.2-gtk-4.0 gir1.2-adw-1 librsvg2-common "
     # its tests, which run there
     "python3-pytest fonts-dejavu-core desktop-file-utils appstream gettext gir1.2-atspi-2.0"
 )
-SUITES = ("trixie",)
+SUITES = ("trixie", "sid")
+"""With GNOME 48, and with the newest."""
 
 
-def image() -> Image:
+def image(suite: str = SUITES[0]) -> Image:
     """The image; the first call builds it, which takes some minutes and needs root."""
-    recipe = "desktop-" + cache.digest(*options(PACKAGES), *SUITES)
-    return Image(cache.made(cache.folder() / "images" / recipe, _build))
+    recipe = "desktop-" + cache.digest(*options(PACKAGES), suite)
 
+    def build(path: Path) -> None:
+        path.mkdir()
+        bootstrap(path / "root", PACKAGES, (suite,), ())
 
-def _build(path: Path) -> None:
-    path.mkdir()
-    bootstrap(path / "root", PACKAGES, SUITES, ())
+    return Image(cache.made(cache.folder() / "images" / recipe, build))
