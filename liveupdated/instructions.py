@@ -43,6 +43,19 @@ def read(artifacts: Path, digest: str) -> dict[str, Json]:
     return data
 
 
+def refuse_twice(work: Path) -> None:
+    """For the launcher of a unit that is its own again later: what was brought back in this boot,
+    and has ended since, starts from its own definition.
+
+    Raises RestoreFailed; systemd's automatic restart is the unit's own by then.
+    """
+    if (work / "running").exists():
+        from liveupdated import systemd  # noqa: PLC0415  hardly ever needed
+
+        systemd.reload()
+        raise RestoreFailed("it was brought back in this boot before")
+
+
 def waits(artifacts: Path) -> Path:
     """A file that is there until all that the workload needs is back."""
     return paths.WAITING / artifacts.name

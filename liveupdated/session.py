@@ -341,6 +341,15 @@ class Store:
         data = f'{{"format":{FORMAT},"sha256":"{digest}","session":{body}}}\n'
         write_durably(folder / "session.json", data.encode())
 
+    def stamp(self) -> tuple[int, ...]:
+        """Another whenever the current session was stored; empty when there is none."""
+        try:
+            stat = (self.current_link / "session.json").stat()
+        except FileNotFoundError:
+            return ()
+        # The number of a file that was replaced is soon given again.
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
     def load(self, session_id: str) -> Session:
         """The stored session.  Raises NotFound, or BadSession when it was altered."""
         path = self.folder(session_id) / "session.json"

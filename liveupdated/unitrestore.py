@@ -38,6 +38,20 @@ RestartMode=direct
 RestartSec=10s
 """
 
+EARLY = f"""\
+# As soon as the file systems are there, not with the rest of the system: what it needs besides, its
+# launcher waits for.  Its own After= is in force as ever.
+DefaultDependencies=no
+After={paths.RESTORE_UNIT} local-fs.target systemd-sysctl.service
+Conflicts=shutdown.target
+Before=shutdown.target
+"""
+"""For a drop-in's [Unit]."""
+AFTER_RUN = "After=systemd-tmpfiles-setup.service\n"
+"""With it, for what has something in /run that neither it nor its unit makes."""
+FIRST = "StartupCPUWeight=10000\n"
+"""For its [Service]: until the boot is over, what comes back goes before what starts."""
+
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""
 
@@ -57,8 +71,18 @@ def prepare(name: str) -> None:
 
 
 def tried(name: str) -> bool:
-    """Whether the restore has had its try: the unit is its own again."""
+    """Whether the restore has had its try."""
     return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
+
+
+def until_tried(name: str) -> str:
+    """A line for a boot file: once the restore has had its try, the unit is its own again."""
+    return until(folder(name) / "running", folder(name) / "failed")
+
+
+def until(*served: Path) -> str:
+    """A line for a boot file, by which the generator leaves it out once there is one of these."""
+    return f"# Until: {' '.join(map(str, served))}\n"
 
 
 def watch(name: str, why: Why, fresh: Fresh | None = None) -> tuple[Outcome, str]:

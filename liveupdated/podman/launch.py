@@ -27,10 +27,12 @@ def main() -> int:
     WORK: `running`; else `error`, and `fresh` when the container was started afresh."""
     artifacts, digest, work = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     saved: dict[str, Json] = {}
-    if (work / "running").exists():  # started twice: by the boot, and by whoever waits for it
-        return 0
     try:
         saved = instructions.read(artifacts, digest)
+        if saved["unit"]:
+            instructions.refuse_twice(work)
+        elif (work / "running").exists():  # started twice: by the boot, and by whoever waits for it
+            return 0
         bring_back(saved, artifacts, work)
     except (LiveUpdateError, OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"liveupdated: {error}", file=sys.stderr)

@@ -42,13 +42,13 @@ def own_files(facts: dict[str, Json], command: str) -> dict[str, str]:
     others = " ".join(sorted({own(other) for other in facts["joins"].values()}))
     text = f"""\
 # Written by liveupdated for the boot after a jump.
-[Unit]
+{unitrestore.until_tried(unit)}[Unit]
 Description=Bring Container {facts["id"][:12]} Back after a Live Update
 After={paths.RESTORE_UNIT} network.target {FIREWALLS} {others}
 Before=podman-restart.service podman-auto-update.service
 RequiresMountsFor={facts["bundle"]}
 [Service]
-Type=oneshot
+{unitrestore.FIRST}Type=oneshot
 ExecStart={command}
 # What podman leaves running here, if it does, is not ours to kill.
 KillMode=process
@@ -56,17 +56,18 @@ TimeoutStartSec={unitrestore.START_LIMIT_S}
 UMask=0022
 LimitCORE=0
 """
-    return {unit: text, f"multi-user.target.d/{unit}.conf": f"[Unit]\nWants={unit}\n"}
+    wants = f"{unitrestore.until_tried(unit)}[Unit]\nWants={unit}\n"
+    return {unit: text, f"multi-user.target.d/{unit}.conf": wants}
 
 
 def owner_files(owner: str, command: str, work: Path) -> dict[str, str]:
     """The drop-in that makes the next start of the service the restore of its container."""
     text = f"""\
 # Written by liveupdated: this once the start of the container is the restore of its checkpoint.
-[Unit]
+{unitrestore.until_tried(owner)}[Unit]
 After={paths.RESTORE_UNIT} {FIREWALLS}
 [Service]
-Type=notify
+{unitrestore.FIRST}Type=notify
 NotifyAccess=all
 PIDFile=
 ExecCondition=
@@ -84,5 +85,9 @@ def later_files(owner: str, others: list[str]) -> dict[str, str]:
     """The drop-in that has the service start after these units."""
     if not others:
         return {}
-    text = "# Written by liveupdated: these come back with the addresses that they had.\n[Unit]\n"
-    return {f"{owner}.d/{unitrestore.DROPIN}": f"{text}After={' '.join(others)}\n"}
+    text = f"""\
+# Written by liveupdated: these come back with the addresses that they had.
+{unitrestore.until_tried(owner)}[Unit]
+After={" ".join(others)}
+"""
+    return {f"{owner}.d/{unitrestore.DROPIN}": text}

@@ -52,7 +52,7 @@ Description={place.called.replace("%", "%%")}, Brought Back after a Live Update
 After={paths.RESTORE_UNIT} {wants}
 Wants={wants}
 [Service]
-{kind}
+{unitrestore.FIRST}{kind}
 # It goes on until the last of its processes ends, and however that ends is not a failure.
 ExitType=cgroup
 SuccessExitStatus=SIGKILL SIGTERM SIGHUP SIGINT

@@ -44,6 +44,7 @@ def main() -> int:
 
 def check(artifacts: Path, saved: dict[str, Json], work: Path) -> None:
     """Raises RestoreFailed when what was saved is not what is there."""
+    instructions.refuse_twice(work)
     _mark(work, RETURNING)
     for name, expected in saved["files"].items():
         path = artifacts / name

@@ -96,6 +96,7 @@ class Coordinator:
         self._sessions: dict[str, tuple[int, Session]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._abandoned: asyncio.Future[str] | None = None
+        self._committing: asyncio.Task[None] | None = None
 
     # --- what the face asks for at any time ---
 
@@ -341,6 +342,9 @@ class Coordinator:
     async def _save(self, job: Job) -> None:
         self._set_state("saving")
         job.report(0, 1, "saving the workloads")
+        # It waits for its cue: its start would be on the blackout's clock.
+        commit = self._manager.run(paths.COMMIT_UNIT, "commit")
+        self._committing = asyncio.get_running_loop().create_task(commit)
         await self._manager.run(paths.SAVE_UNIT, "save", job.report)
 
     async def _request_jump(self, job: Job) -> None:
@@ -360,6 +364,11 @@ class Coordinator:
 
     async def _call_off(self, reason: str) -> None:
         """Undo all that an update did: workloads run on, nothing is armed."""
+        if self._committing is not None:
+            self._committing.cancel()
+            with contextlib.suppress(LiveUpdateError, asyncio.CancelledError):
+                await self._committing
+            self._committing = None
         await self._resume(reason)
         await self.unstage()
         if self.last_session:
@@ -451,10 +460,16 @@ class Coordinator:
     async def _commit(self, session: Session) -> None:
         session.mark(JUMP_REQUESTED)
         self.store.store(session)
-        await self._manager.run(paths.COMMIT_UNIT, "commit")
+        await (self._committing or self._manager.run(paths.COMMIT_UNIT, "commit"))
 
     async def _after_shutdown_failed(self) -> None:
-        """logind gave up (PrepareForShutdown is false again): back to where we were."""
+        """logind gave up (PrepareForShutdown is false again): back to where we were.
+
+        A quick stop leaves logind and this process running to its end, and logind then says the
+        same because kexec.target was reached.
+        """
+        if not await self._manager.is_there():
+            return
         operator = self.jobs.current
         if operator is not None and operator.kind == OPERATOR:
             # logind's own limit ran out, and the mask has kept it from jumping.
@@ -493,8 +508,9 @@ class Coordinator:
             return
         if session is not None and session.origin.boot_id == boot_id():
             self.last_session = session.id
-            # A stage worker that outlived the daemon must not arm a kernel after this.
-            await self._manager.call("StopUnit", "ss", paths.STAGE_UNIT, "replace")
+            # Workers that outlived the daemon must not arm a kernel, or end what is frozen.
+            for unit in (paths.STAGE_UNIT, paths.COMMIT_UNIT):
+                await self._manager.call("StopUnit", "ss", unit, "replace")
             await self._call_off(reason)
 
     def _unit_finished(self, unit: str) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The guard: are we where the session meant us to be?
 
-Standard library only; used by the generator and the restore worker.
+Standard library only; used by the restore worker.
 """
 
 from pathlib import Path

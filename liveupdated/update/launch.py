@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from liveupdated import checkpoint, criu, paths, tcp
+from liveupdated import checkpoint, criu, instructions, paths, tcp
 from liveupdated.errors import LiveUpdateError, RestoreFailed
 
 
@@ -29,6 +29,7 @@ def main() -> int:
 
 def launch(artifacts: Path, digest: str, work: Path) -> None:
     """Become criu.  Raises RestoreFailed when what was saved is not what is there."""
+    instructions.refuse_twice(work)
     saved = checkpoint.read_launch(artifacts, digest)
     if saved["volatile"]:
         _extract(artifacts / checkpoint.VOLATILE)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liveupdated.bus import Bus, RemoteError, Signal
-from liveupdated.errors import ServiceError
+from liveupdated.errors import LiveUpdateError, ServiceError
 from liveupdated.update import failure
 
 SYSTEMD = "org.freedesktop.systemd1"
@@ -48,14 +48,18 @@ class Manager:
                 result = await self.job("StartUnit", unit)
             except asyncio.CancelledError:
                 await self.job("StopUnit", unit)
+                await self._forget_failure(unit)
                 raise
         if result != "done":
-            # What failed is told by the job; the host is not degraded by it.
-            with contextlib.suppress(ServiceError):
-                await self.call("ResetFailedUnit", "s", unit)
+            await self._forget_failure(unit)
             raise failure.read(step) or ServiceError(
                 f"{unit} failed", f"systemd says {result}", f"see journalctl -u {unit}"
             )
+
+    async def _forget_failure(self, unit: str) -> None:
+        """What failed is told by the job; the host is not degraded by it."""
+        with contextlib.suppress(ServiceError):
+            await self.call("ResetFailedUnit", "s", unit)
 
     async def _unit_path(self, unit: str) -> str:
         [path] = await self.call("LoadUnit", "s", unit)
@@ -81,6 +85,14 @@ class Manager:
         elif unit.startswith("liveupdated"):
             self._results = {path: result}
         self.on_finished(unit)
+
+    async def is_there(self) -> bool:
+        """Whether systemd answers; once it has handed over to systemd-shutdown(8) it does not."""
+        try:
+            await self._bus.call(SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", "ss", MANAGER, "Version")
+        except LiveUpdateError:
+            return False
+        return True
 
     async def unit_property(self, unit: str, interface: str, name: str) -> Any:
         """A property of a unit's object; None when it has no such property."""

@@ -5,6 +5,7 @@ This is on the blackout's clock: standard library only, here and in all it impor
 that).
 """
 
+import contextlib
 import sys
 
 from liveupdated import instructions, paths, systemd
@@ -32,11 +33,13 @@ from liveupdated.timeline.marks import (
     at_boottime,
     at_realtime,
 )
-from liveupdated.update import guard, order
+from liveupdated.update import bootfiles, guard, order
 from liveupdated.workloads import Result, kind
 
 STOPPED_FILE = "stopped"
 """In the session's folder; touched by liveupdated-stopped.service as the last act of a shutdown."""
+
+BOOT_LIMIT_S = 120.0
 
 
 def main() -> int:
@@ -81,10 +84,14 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     store.store(session)
     paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(paths.CLAIMED, session.id.encode())
-    if not reason and not _generated(store, session):
+    if reason and bootfiles.generated(store, session):
+        # The generator looks at less than the guard: without these the units are their own.
+        bootfiles.forget(store, session)
+        systemd.reload()
+    if not reason and not bootfiles.generated(store, session):
         # The state folder was not mounted yet when the generators ran: now it is.
         systemd.reload()
-        if not _generated(store, session):
+        if not bootfiles.generated(store, session):
             reason = "the generator did not write what the restore needs (see the journal)"
             session.reason = reason
             store.store(session)
@@ -119,15 +126,6 @@ def _marks_of_the_jump(store: Store, session: Session, start: Mark) -> list[Mark
     return [at_realtime(STOPPED, stopped.st_mtime_ns // 1000, session.marks[-1]), *marks]
 
 
-def _generated(store: Store, session: Session) -> bool:
-    files = [
-        path
-        for workload in session.workloads
-        for path in kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
-    ]
-    return all((systemd.RUN / "systemd/generator" / path).exists() for path in files)
-
-
 def bring_back(store: Store, session: Session, missed: bool) -> None:
     """Restore each workload once those that it needs are back, and record each outcome."""
 
@@ -155,4 +153,16 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
     session.state = State.RESTORED
     store.store(session)
     if any(mark.name == RUNNING for mark in session.marks):
-        systemd.reload()  # the generator has nothing to add any more: the units are their own again
+        _give_units_back()
+
+
+def _give_units_back() -> None:
+    """The generator has nothing to add any more: the units are their own again.
+
+    It can wait: systemd does nothing else meanwhile, and the network, through which the workloads
+    are asked, is not up yet.  A unit that starts once more before that sees to it itself
+    (`instructions.refuse_twice`).
+    """
+    with contextlib.suppress(ServiceError):  # degraded is an answer too
+        systemd.systemctl("is-system-running", "--wait", timeout_s=BOOT_LIMIT_S)
+    systemd.reload()

@@ -5,11 +5,12 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 """
 
 import os
+import time
 from pathlib import Path
 
 from liveupdated import systemd
 from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
-from liveupdated.errors import BadSession, Blocked, LiveUpdateError, NoSpace, SaveFailed
+from liveupdated.errors import BadSession, Blocked, Cancelled, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
     Session,
     State,
@@ -21,10 +22,18 @@ from liveupdated.session import (
     sync_folder,
     to_json,
 )
-from liveupdated.timeline.marks import COMMIT_END, RESUMING, RUNNING, SAVE_END, SAVE_START
-from liveupdated.update import budget, order, quickstop
+from liveupdated.timeline.marks import (
+    COMMIT_END,
+    JUMP_REQUESTED,
+    RESUMING,
+    RUNNING,
+    SAVE_END,
+    SAVE_START,
+)
+from liveupdated.update import bootfiles, budget, order, quickstop
 from liveupdated.workloads import kind
 
+POLL_S = 0.01
 REHEARSAL = "rehearse"
 """The road of a session that never jumps."""
 RESUMES_AT_ONCE = 8
@@ -48,6 +57,8 @@ def run(store: Store) -> None:
         _write_ahead(store, session, spare)
         _hold(session)
         _save_all(store, session)
+        if session.road != REHEARSAL:
+            bootfiles.write(store, session)
         session.mark(SAVE_END)
         session.state = State.SAVED
         store.store(session)
@@ -173,8 +184,12 @@ def sync_tree(folder: Path) -> None:
 
 
 def commit(store: Store) -> None:
-    """End what was frozen; from here on only a restore brings it back."""
-    session = open_session(store, State.SAVED)
+    """Wait until the jump of the open session is asked for, then end what was frozen; from here on
+    only a restore brings it back.
+
+    The wait is for the blackout's sake: this worker starts beside the save, while all still run.
+    """
+    session = _asked_for(store)
     session.state = State.JUMPING
     store.store(session)
     try:
@@ -184,6 +199,20 @@ def commit(store: Store) -> None:
         raise SaveFailed("the workloads could not be ended for the jump", str(error)) from error
     session.mark(COMMIT_END)
     store.store(session)
+
+
+def _asked_for(store: Store) -> Session:
+    """The open session, once the daemon has asked logind for its jump.
+
+    Raises Cancelled when the save was undone instead.
+    """
+    while stored := store.stamp():
+        session = open_session(store, State.SAVED, State.SAVING, State.PLANNED)
+        if any(mark.name == JUMP_REQUESTED for mark in session.marks):
+            return open_session(store, State.SAVED)
+        while store.stamp() == stored:
+            time.sleep(POLL_S)
+    raise Cancelled("the jump was called off")
 
 
 def _commit_all(session: Session) -> None:

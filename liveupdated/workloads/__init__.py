@@ -73,7 +73,8 @@ class Kind(Protocol):
     def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
         """Unit files and drop-ins (path below a unit folder: text) for the boot after the jump.
 
-        Runs in the generator, at every daemon-reload: empty once they have served.
+        Written with the save.  The generator leaves out what says, by `unitrestore.until`, that it
+        has served.
         """
 
     @staticmethod

@@ -263,9 +263,8 @@ def _unit(workload: Workload) -> str:
 
 
 def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
-    """The unit that brings it back, or a drop-in for its owner's next start to do so; none once
-    that has had its try."""
-    if not workload.saved or unitrestore.tried(_unit(workload)):
+    """The unit that brings it back, or a drop-in for its owner's next start to do so."""
+    if not workload.saved:
         return {}
     facts, work = workload.facts, unitrestore.folder(_unit(workload))
     command = units.start_command(artifacts, workload.saved["launch"], work)

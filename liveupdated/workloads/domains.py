@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import ParseError
 
-from liveupdated import cgroup, libvirt, needs, paths, systemd
+from liveupdated import cgroup, libvirt, needs, paths, systemd, unitrestore
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed, ServiceError
 from liveupdated.instructions import TURN_LIMIT_S
 from liveupdated.libvirt import definition, gate, start, supplies
@@ -256,13 +256,13 @@ def _looked_at_first(workload: Workload) -> bool:
 
 def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     """Libvirt's daemon waits until we have looked at what its autostart would restore."""
-    if not _looked_at_first(workload) or (_gate(workload) / gate.CHECKED).exists():
+    if not _looked_at_first(workload):
         return {}
     service = workload.facts["daemon"].partition(".")[0] + ".service"
     uuid = workload.facts["uuid"]
     text = f"""\
 # Written by liveupdated: no autostart before the saved state of a domain was looked at, this once.
-[Unit]
+{unitrestore.until(_gate(workload) / gate.CHECKED)}[Unit]
 After={paths.RESTORE_UNIT}
 [Service]
 ExecStartPre=-+{paths.LIBEXEC}/restore-domain {_gate(workload)}

@@ -251,8 +251,8 @@ def resume(workload: Workload, artifacts: Path) -> None:
 
 
 def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
-    """The drop-in that makes the unit's next start the restore; none once it has had its try."""
-    if not workload.saved or unitrestore.tried(workload.name):
+    """The drop-in that makes the unit's next start the restore."""
+    if not workload.saved:
         return {}
     work = unitrestore.folder(workload.name)
     arguments = f"{artifacts} {workload.saved['launch']} {work}"
@@ -260,10 +260,10 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     # The launcher has full privileges (+), QEMU those of the unit.
     text = f"""\
 # Written by liveupdated: this once QEMU starts with the state that was saved.
-[Unit]
+{unitrestore.until_tried(workload.name)}[Unit]
 After={paths.RESTORE_UNIT}
 [Service]
-Type={workload.saved["type"]}
+{unitrestore.FIRST}Type={workload.saved["type"]}
 ExecStartPre=+{paths.LIBEXEC}/restore-machine check {arguments}
 ExecStart=
 ExecStart={cmdline.exec_line(workload.saved["argv"])}

@@ -31,6 +31,7 @@ from liveupdated import (
 )
 from liveupdated.carry import Declared, UnitRule, declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
+from liveupdated.procs import volatile
 from liveupdated.session import Json, Verdict, Workload, remove_tree
 from liveupdated.timeline.marks import FROZEN, RUNNING, SAVED
 from liveupdated.workloads import Marker, Result
@@ -243,16 +244,16 @@ def _take(workload: Workload, artifacts: Path, mark: Marker) -> None:
         raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(found))
     group = cgroup.folder(workload.facts["cgroup"])
     watchdog_us = timers.span_us(systemd.show_one(workload.name, "WatchdogUSec")["WatchdogUSec"])
+    kept = _volatile(workload.name)
+    after_run = _has_in_run(pids, kept)
     _set_watchdog(main, WATCHDOG_PAUSE_US if watchdog_us else 0)
     mark(FROZEN)
     try:
-        saved = checkpoint.take(
-            workload.name, main, group, artifacts, volatile=_volatile(workload.name)
-        )
+        saved = checkpoint.take(workload.name, main, group, artifacts, volatile=kept)
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
         raise
-    workload.saved = {"watchdog_us": watchdog_us, **saved}
+    workload.saved = {"watchdog_us": watchdog_us, "after_run": after_run, **saved}
     workload.bytes = saved["bytes"]
     mark(SAVED)
 
@@ -267,6 +268,18 @@ def _volatile(name: str) -> list[str]:
     if unit.get("PrivateTmp", "no") != "no":
         kept += ["tmp", "var/tmp"]
     return kept
+
+
+def _has_in_run(pids: list[int], kept: list[str]) -> bool:
+    """Whether they use something in /run that is not among what is kept with the service."""
+    used = [name for name in volatile.files(pids) if name.startswith("run/")]
+    return any(
+        not any(_within(name, folder) or _within(folder, name) for folder in kept) for name in used
+    )
+
+
+def _within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def commit(workload: Workload) -> None:
@@ -318,17 +331,16 @@ def _set_watchdog(main: int, watchdog_us: int) -> None:
 
 
 def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
-    """The drop-in that makes the unit's next start the restore; none once it has had its try."""
-    if not workload.saved or unitrestore.tried(workload.name):
+    """The drop-in that makes the unit's next start the restore."""
+    if not workload.saved:
         return {}
     work = unitrestore.folder(workload.name)
     launcher = f"{paths.LIBEXEC}/restore-unit {artifacts} {workload.saved['launch']} {work}"
     text = f"""\
 # Written by liveupdated: this once the start of the service is the restore of its checkpoint.
-[Unit]
-After={paths.RESTORE_UNIT}
-[Service]
-Type=forking
+{unitrestore.until_tried(workload.name)}[Unit]
+{unitrestore.EARLY}{unitrestore.AFTER_RUN if workload.saved["after_run"] else ""}[Service]
+{unitrestore.FIRST}Type=forking
 PIDFile={work}/pid
 NotifyAccess=main
 ExecCondition=

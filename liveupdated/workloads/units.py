@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import bootset, byhand, paths, systemd, unitwatch
+from liveupdated import bootset, byhand, paths, systemd, unitrestore, unitwatch
 from liveupdated.carry import UnitRule, declared
 from liveupdated.errors import LiveUpdateError
 from liveupdated.session import Json, Outcome, Verdict, Workload
@@ -31,7 +31,7 @@ is stopped by hand."""
 
 STOPPED = f"""\
 # Written by liveupdated: this unit was stopped by hand before the jump, and this boot leaves it so.
-[Unit]
+{unitrestore.until(RELEASED)}[Unit]
 ConditionPathExists={RELEASED}
 """
 
@@ -117,7 +117,7 @@ def resume(workload: Workload, artifacts: Path) -> None:
 
 def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     """What was stopped by hand is not started by the boot, until `settle`."""
-    if not workload.facts.get("stopped") or RELEASED.exists():
+    if not workload.facts.get("stopped"):
         return {}
     return {f"{workload.name}.d/{STOPPED_DROPIN}": STOPPED}
 

@@ -11,7 +11,7 @@ REPO = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "module", ["update.restore", "update.generator", "update.launch", "qemu.launch", "libvirt.gate"]
+    "module", ["update.restore", "update.launch", "qemu.launch", "libvirt.gate"]
 )
 def test_the_restore_path_loads_nothing_but_the_standard_library(module: str) -> None:
     loaded = _loaded(

@@ -3,13 +3,23 @@
 
 import dataclasses
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from liveupdated import paths, systemd
-from liveupdated.errors import BadSession, BudgetExceeded, NoSpace, SaveFailed, ServiceError
+from liveupdated import paths, systemd, unitrestore
+from liveupdated.errors import (
+    BadSession,
+    BudgetExceeded,
+    Cancelled,
+    NoSpace,
+    SaveFailed,
+    ServiceError,
+)
 from liveupdated.session import (
     Outcome,
     Session,
@@ -22,10 +32,11 @@ from liveupdated.session import (
     new_session,
     this_boot,
 )
-from liveupdated.update import generator, guard, quickstop, restore, save
+from liveupdated.update import bootfiles, guard, quickstop, restore, save
 from liveupdated.workloads import Marker, Result
 
 TOKEN = "0123456789abcdef"
+GENERATOR = Path(__file__).parents[2] / "packaging/libexec/generator"
 
 
 class Obedient:
@@ -34,6 +45,7 @@ class Obedient:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.ahead: list[str] = []
+        self.boot_file = "[Service]\n"
 
     def hold_files(self, workload: Workload) -> dict[str, str]:
         return {}
@@ -61,7 +73,7 @@ class Obedient:
         self.calls.append(f"resume {workload.name}")
 
     def boot_files(self, workload: Workload, artifacts: Path) -> dict[str, str]:
-        return {f"{workload.name}.service.d/restore.conf": "[Service]\n"}
+        return {f"{workload.name}.service.d/restore.conf": self.boot_file}
 
     def prepare(self, workload: Workload, artifacts: Path) -> None:
         self.calls.append(f"prepare {workload.name}")
@@ -79,24 +91,33 @@ class Obedient:
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> Obedient:
     obedient = Obedient()
-    for module in (save, generator, restore):
+    for module in (save, bootfiles, restore):
         monkeypatch.setattr(module, "kind", lambda name: obedient)
     return obedient
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(paths, "STATE", tmp_path)
+    state = tmp_path / "var/lib/liveupdated"
+    monkeypatch.setattr(paths, "STATE", state)
     monkeypatch.setattr(paths, "RUNTIME", tmp_path / "run")
     monkeypatch.setattr(paths, "CLAIMED", tmp_path / "run/claimed")
     monkeypatch.setattr(systemd, "RUN", tmp_path / "run")
     monkeypatch.setattr(systemd, "reload", lambda: generate_again(tmp_path))
-    yield Store(tmp_path)
+    yield Store(state)
 
 
 def generate_again(root: Path) -> None:
-    """What a daemon-reload does for us."""
-    generator.generate(root / "run/systemd/generator", Store(root))
+    """What a daemon-reload does for us, in a boot that `jump` has made."""
+    if (root / "proc").exists():
+        generate(root, root / "run/systemd/generator")
+
+
+def generate(root: Path, out: Path) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    environment = {"PATH": os.environ["PATH"], "LIVEUPDATED_ROOT": str(root)}
+    subprocess.run([GENERATOR, out, out, out], check=True, env=environment)
 
 
 def opened(store: Store, *names: str, state: State = State.PLANNED) -> Session:
@@ -109,6 +130,12 @@ def opened(store: Store, *names: str, state: State = State.PLANNED) -> Session:
     return session
 
 
+def ask_for_the_jump(store: Store, session: Session) -> None:
+    saved = store.load(session.id)
+    saved.mark("jump-requested")
+    store.store(saved)
+
+
 def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     """Make this the boot after the session's jump."""
     session.origin = dataclasses.replace(session.origin, boot_id="the-boot-before")
@@ -116,8 +143,15 @@ def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token:
     session.mark("jump-requested")
     store.open(session)
     boot = dataclasses.replace(this_boot(), cmdline=f"x {guard.PARAMETER}={token}")
-    for module in (restore, generator):
-        monkeypatch.setattr(module, "this_boot", lambda: boot)
+    monkeypatch.setattr(restore, "this_boot", lambda: boot)
+    bootfiles.write(store, session)
+    assert session.target
+    root = store.root.parents[2]
+    (store.folder(session.id) / "boot/jump").write_text(f"the-boot-before {session.target.token}\n")
+    for name, text in (("cmdline", boot.cmdline), ("sys/kernel/random/boot_id", boot.boot_id)):
+        file = root / "proc" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
 
 
 def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obedient) -> None:
@@ -126,6 +160,7 @@ def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obe
     done = store.load(session.id)
     assert done.state is State.SAVED
     assert {mark.workload for mark in done.marks if mark.name == "frozen"} == {"t:a", "t:b"}
+    ask_for_the_jump(store, session)
     save.commit(store)
     assert kind.calls[-2:] == ["commit b", "commit a"]
     assert kind.ahead == ["a", "b"]
@@ -178,6 +213,10 @@ def test_a_quick_stop_is_prepared_by_the_save_and_undone_with_it(
         "c.service": {"SubState": "running", "KillSignal": "2"},
         "d.service": {"SubState": "running", "KillSignal": "15"},
         "e.service": {"SubState": "exited", "ExecStop": "x", "KillSignal": "15"},
+        "f.service": {"SubState": "running", "KillSignal": "15", "TimeoutStopUSec": "15min"},
+        "g.service": {"SubState": "running", "KillSignal": "15", "TimeoutStopUSec": "infinity"},
+        "h.service": {"SubState": "running", "KillSignal": "15", "TimeoutStopUSec": "1min 30s"},
+        "i.service": {"SubState": "exited", "ExecStop": "x", "TimeoutStopUSec": "infinity"},
     }
     monkeypatch.setattr(systemd, "show", lambda units, properties: running)
     session = opened(store, "a")
@@ -186,7 +225,9 @@ def test_a_quick_stop_is_prepared_by_the_save_and_undone_with_it(
     save.run(store)
     written = [systemd.RUN / path for path in quickstop.FILES]
     assert all(file.is_file() for file in written)
-    assert r"systemctl stop -- b\\x2d.service c.service" in written[1].read_text()
+    text = written[1].read_text()
+    assert "timeout 90 systemctl stop -- f.service g.service i.service\n" in text
+    assert r"timeout 10 systemctl stop -- b\\x2d.service c.service" in text
     save.resume(store, "called off")
     assert not any(file.exists() for file in written)
 
@@ -233,10 +274,32 @@ def test_one_failed_save_resumes_all_and_names_the_workload(store: Store, kind: 
 def test_a_failed_commit_resumes_all(store: Store, kind: Obedient) -> None:
     session = opened(store, "a", "undying")
     save.run(store)
+    ask_for_the_jump(store, session)
     with pytest.raises(SaveFailed, match="does not die"):
         save.commit(store)
     assert set(kind.calls[-2:]) == {"resume a", "resume undying"}
     assert store.load(session.id).state is State.ABANDONED
+
+
+def test_a_commit_begins_before_the_save_is_over(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a")
+    with ThreadPoolExecutor(1) as pool:
+        committed = pool.submit(save.commit, store)
+        save.run(store)
+        assert "commit a" not in kind.calls
+        ask_for_the_jump(store, session)
+        committed.result()
+    assert kind.calls[-1] == "commit a"
+
+
+def test_a_commit_whose_save_is_undone_does_nothing(store: Store, kind: Obedient) -> None:
+    opened(store, "refuses")
+    with ThreadPoolExecutor(1) as pool:
+        committed = pool.submit(save.commit, store)
+        with pytest.raises(SaveFailed):
+            save.run(store)
+        with pytest.raises(Cancelled, match="called off"):
+            committed.result()
 
 
 def test_nothing_is_saved_without_room(
@@ -272,15 +335,52 @@ def test_the_generator_writes_only_after_our_jump(
     store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    generator.generate(out, store)  # no session
+    generate(tmp_path, out)  # no session
     session = opened(store, "a", state=State.JUMPING)
-    generator.generate(out, store)  # still the old boot
+    generate(tmp_path, out)  # which has saved nothing
     jump(store, session, monkeypatch, "another-token")
-    generator.generate(out, store)  # another jump
-    assert not out.exists()
+    generate(tmp_path, out)
     jump(store, session, monkeypatch, TOKEN)
-    generator.generate(out, store)
+    bootfiles.write(store, session)
+    generate(tmp_path, out)  # still the boot of the save
+    assert not list(out.iterdir())
+    jump(store, session, monkeypatch, TOKEN)
+    generate(tmp_path, out)
+    assert (out / "a.service.d/restore.conf").read_text() == kind.boot_file
+    assert (out / "systemd-udevd.service.d").is_dir()
+
+
+def test_the_generator_leaves_out_what_has_served(
+    store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, served = tmp_path / "out", tmp_path / "a" / "running"
+    kind.boot_file = f"# A word.\n{unitrestore.until(tmp_path / 'other', served)}[Service]\n"
+    jump(store, opened(store, "a"), monkeypatch, TOKEN)
+    generate(tmp_path, out)
     assert (out / "a.service.d/restore.conf").exists()
+    served.parent.mkdir()
+    served.touch()
+    generate(tmp_path, out)
+    assert not (out / "a.service.d/restore.conf").exists()
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(("loader", "given_out"), [("209", True), ("114", False), (None, False)])
+def test_a_kernel_loaded_by_hand_is_told_by_its_loader(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loader: str | None,
+    given_out: bool,
+) -> None:
+    session = opened(store, "a")
+    assert session.target
+    session.target.token = ""
+    jump(store, session, monkeypatch, TOKEN)
+    if loader is not None:
+        (tmp_path / "proc/sys/kernel/bootloader_type").write_text(f"{loader}\n")
+    generate(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/a.service.d").exists() == given_out
 
 
 def test_after_our_jump_all_come_back_and_one_crash_takes_no_other_along(

@@ -92,10 +92,13 @@ def kernel_id(vm: Machine, version: str) -> str:
 
 
 def wait_finished(vm: Machine, boot_before: str) -> dict[str, Any]:
-    """Wait for the boot after a jump and the end of its session; the session."""
+    """Wait for the boot after a jump, the end of its session, and its units to be their own again;
+    the session."""
     vm.wait_boot(boot_before, timeout=JUMP_LIMIT_S)
     vm.wait_running(timeout=JUMP_LIMIT_S)
     vm.run("while [ -L /var/lib/liveupdated/current ]; do sleep 1; done", timeout=JUMP_LIMIT_S)
+    worker = "systemctl show -P MainPID liveupdated-restore"
+    vm.run(f"until [ $({worker}) = 0 ]; do sleep 1; done", timeout=JUMP_LIMIT_S)
     session: dict[str, Any] = ctl(vm, "history last")
     return session
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated import libvirt, paths, systemd
+from liveupdated import libvirt, paths, systemd, unitrestore
 from liveupdated.errors import ServiceError
 from liveupdated.libvirt import gate, start
 from liveupdated.qemu import files
@@ -86,12 +86,10 @@ def test_the_daemon_waits_until_the_state_was_looked_at(
     domains.prepare(domain, tmp_path)
     folder = paths.RESTORING / f"domain-{UUID}"
     assert f"ExecStartPre=-+{paths.LIBEXEC}/restore-domain {folder}\n" in text
-    assert domains.boot_files(domain, tmp_path)
+    assert unitrestore.until(folder / gate.CHECKED) in text
     domains.restore(domain, tmp_path, lambda name: None)
     assert (folder / gate.CHECKED).exists()
-    assert domains.boot_files(domain, tmp_path) == {}
     domain.facts["autostart"] = False
-    (folder / gate.CHECKED).unlink()
     assert domains.boot_files(domain, tmp_path) == {}
 
 
