@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a client outside sees of a live update, beside the other ways to a fresh system.
 
-    .venv/bin/python -m bench.blackout [ROUNDS] [--quick]
+    .venv/bin/python -m bench.blackout [ROUNDS] [--quick|--once]
 
 By turns, in one machine of the lab; the way through firmware in another, before.  As root.  Writes
 every measurement into bench/results.json, and from there bench/results.md and bench/results.svg.
-`--quick` is with one service and 256 MiB only.
+`--quick` is with one service and 256 MiB only; with `--once` that is all there is after the first
+round.
 """
 
 import argparse
@@ -23,16 +24,28 @@ from bench.client import Client, Gap, longest_gap
 from bench.floor import FLOOR
 from bench.load import Load, fill, furnish
 from bench.rows import BLACKOUT, Results, Row
-from bench.ways import FIRMWARE, KEXEC, LIVEUPDATED, REBOOT, SOFT_REBOOT, Way
+from bench.ways import (
+    FIRMWARE,
+    KEXEC,
+    LIVEUPDATED,
+    LIVEUPDATED_PMEM,
+    REBOOT,
+    REGION_MIB,
+    SOFT_REBOOT,
+    Way,
+)
 from tests.lab import deb, image
 from tests.lab.accel import TCG, accelerator
 from tests.lab.errors import LabError
 from tests.lab.qemu import Machine
 from tests.vm.guest import JUMP_LIMIT_S, release
 
-WAYS = (REBOOT, KEXEC, SOFT_REBOOT, CRIU_SCRIPT, LIVEUPDATED, FLOOR)
+WAYS = (REBOOT, KEXEC, SOFT_REBOOT, CRIU_SCRIPT, LIVEUPDATED, LIVEUPDATED_PMEM, FLOOR)
 KERNEL = "7.3"
 MEMORY_MIB = 4096
+"""Besides what the pmem carrier has."""
+REGION = f"memmap={REGION_MIB}M!4G"
+"""On this board memory goes on there."""
 ROUNDS = 3
 SETTLE_S = 3.0
 QUICK = (Load(256, 1),)
@@ -103,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.blackout")
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="one service with 256 MiB only")
+    parser.add_argument("--once", action="store_true", help="all others in the first round only")
     given = parser.parse_args()
     loads = QUICK if given.quick else LOADS
     most = max(loads, key=lambda load: load.services)
@@ -117,7 +131,8 @@ def main() -> int:
                 system,
                 disk=disk,
                 kernel=KERNEL,
-                memory=MEMORY_MIB,
+                append=REGION,
+                memory=MEMORY_MIB + REGION_MIB,
                 ports=most.ports,
                 firmware=arguments,
             ) as vm:
@@ -125,6 +140,8 @@ def main() -> int:
                 furnish(vm, most)
                 results = Results(described(vm), found, failures)
                 for number, load, way in product(range(given.rounds), loads, ways):
+                    if number and given.once and load not in QUICK:
+                        continue
                     try:
                         found += measure(vm, load, way, number)
                     except (LabError, TimeoutError) as error:

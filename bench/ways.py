@@ -10,9 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.load import Load
+from liveupdated.paths import PMEM_UNIT
 from tests.lab.errors import GuestGone, LabError
 from tests.lab.qemu import Machine
 from tests.vm.guest import JUMP_LIMIT_S, ctl, kernel_id, release, wait_finished
+
+REGION_MIB = 1280
+"""Memory for the pmem carrier."""
 
 Ledger = Mapping[str, float]
 """Phases that the way itself has measured, in seconds."""
@@ -77,6 +81,17 @@ def kexec(vm: Machine, load: Load) -> Ledger:
     return {}
 
 
+def prepare_disk(vm: Machine, load: Load) -> Ledger:
+    vm.run(f"systemctl stop {PMEM_UNIT}", check=False)  # not there before the first set-up
+    return {}
+
+
+def prepare_pmem(vm: Machine, load: Load) -> Ledger:
+    """Where the machine's command line sets a region aside."""
+    vm.run(f"liveupdatectl carrier set-up {REGION_MIB}M; systemctl start {PMEM_UNIT}")
+    return {}
+
+
 def liveupdated(vm: Machine, load: Load) -> Ledger:
     """A live update with every service carried."""
     before = vm.boot_id()
@@ -109,4 +124,5 @@ FIRMWARE = Way("reboot-firmware", reboot)
 REBOOT = Way("reboot", reboot)
 KEXEC = Way("kexec", kexec, prepare_kexec)
 SOFT_REBOOT = Way("soft-reboot", soft_reboot, boots_all=False)
-LIVEUPDATED = Way("liveupdated", liveupdated, carrier="disk", keeps=True)
+LIVEUPDATED = Way("liveupdated", liveupdated, prepare_disk, carrier="disk", keeps=True)
+LIVEUPDATED_PMEM = Way("liveupdated", liveupdated, prepare_pmem, carrier="pmem", keeps=True)
