@@ -43,6 +43,7 @@ _BUS_PATH = "/org/freedesktop/DBus"
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
 _NO_REPLY_EXPECTED = 1
+_NO_AUTO_START = 2
 _ALLOW_INTERACTIVE = 4
 _GONE = {f"{_BUS}.Error.{n}" for n in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "NoServer")}
 
@@ -236,10 +237,12 @@ class Bus(Exports):
         *args: Any,
         timeout: float | None = CALL_S,
         interactive: bool = False,
+        activate: bool = True,
     ) -> list[Any]:
         """Call a method; returns the reply's values, variants unwrapped, descriptors as numbers.
 
         A descriptor among them is the caller's to close.  `timeout` in seconds, None for no limit.
+        Without `activate` the bus does not start a service that is not there.
         Raises Disconnected when the bus or the callee is not there, ServiceError when it does not
         answer in time, the error itself when it is one of ours, RemoteError for any other.
         """
@@ -250,7 +253,9 @@ class Bus(Exports):
             member=member,
             signature=signature,
             body=[_wire(arg) for arg in args],
-            flags=_lib.MessageFlag(_ALLOW_INTERACTIVE if interactive else 0),
+            flags=_lib.MessageFlag(
+                (_ALLOW_INTERACTIVE if interactive else 0) | (0 if activate else _NO_AUTO_START)
+            ),
             serial=self._transport.next_serial(),
         )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -59,7 +59,9 @@ class Host:
         return await self.properties(path, contract.SESSION)
 
     async def properties(self, path: str, interface: str) -> dict[str, Any]:
-        [found] = await self._bus.call(contract.NAME, path, _PROPERTIES, "GetAll", "s", interface)
+        [found] = await self._bus.call(
+            contract.NAME, path, _PROPERTIES, "GetAll", "s", interface, activate=False
+        )
         return dict(found)
 
     async def job(self) -> tuple[str, dict[str, Any]]:
@@ -108,4 +110,5 @@ class Host:
     async def _call(
         self, path: str, interface: str, member: str, *args: Any, **more: Any
     ) -> list[Any]:
+        more["activate"] = False  # where nobody owns the name there is nothing to tell
         return await self._bus.call(contract.NAME, path, interface, member, *args, **more)

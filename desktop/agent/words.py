@@ -11,14 +11,14 @@ LOW, NORMAL, CRITICAL = 0, 1, 2
 
 UPDATE, TONIGHT, DETAILS, POSTPONE, CANCEL = "update", "tonight", "details", "postpone", "cancel"
 CLICK = "default"
-"""Keys of actions; the last is a click on the notification itself, which no server has a button
-for."""
+"""Keys of actions; the last is a click on the notification itself.  Xfce's server has a button for
+that too, if it has a label."""
 
 ENDS = ("confirmed", "degraded", "missed", "abandoned")
 """States of a session that somebody may want to know of; of a rehearsal nobody does."""
 _NOT_BACK = ("failed", "lost")
 _MOST_NAMES = 5
-_DETAILS = ((DETAILS, "Details"), (CLICK, "Details"))
+_DETAILS = ((DETAILS, "Details"), (CLICK, ""))
 
 
 @dataclass(frozen=True)
