@@ -7,26 +7,30 @@ atspi.py texts | atspi.py press LABEL
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import gi
 
 gi.require_version("Atspi", "2.0")
-from gi.repository import Atspi  # noqa: E402
+from gi.repository import Atspi, GLib  # noqa: E402
 
 
 def below(node: Any) -> Iterator[Any]:
-    for number in range(node.get_child_count()):
-        child = node.get_child_at_index(number)
-        if child is not None:
-            yield child
-            yield from below(child)
+    with suppress(GLib.Error):  # it has just gone
+        for number in range(node.get_child_count()):
+            child = node.get_child_at_index(number)
+            if child is not None:
+                yield child
+                yield from below(child)
 
 
 def words(node: Any) -> str:
-    text = node.get_text_iface()
-    shown = Atspi.Text.get_text(text, 0, -1) if text else ""
-    return str(shown or node.get_name() or "")
+    with suppress(GLib.Error):
+        text = node.get_text_iface()
+        shown = Atspi.Text.get_text(text, 0, -1) if text else ""
+        return str(shown or node.get_name() or "")
+    return ""
 
 
 def main() -> int:

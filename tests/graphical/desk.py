@@ -49,6 +49,7 @@ class Desk:
         self.box = box
         box.run(_LOGIN)
         box.put(_TARGET.encode(), "/etc/systemd/user/desk.target")
+        box.put((HERE / "atspi.py").read_bytes(), "/opt/atspi.py", 0o644)
 
     def run(self, command: str, *, check: bool = True) -> str:
         """What a command of alice's prints."""
@@ -67,6 +68,18 @@ class Desk:
         """The graphical session is there."""
         self.run("systemctl --user start desk.target")
 
+    def tell(self, environment: str) -> None:
+        """What a session tells the programs that it has started."""
+        self.run(f"dbus-update-activation-environment --systemd {environment}")
+        self.run("gsettings set org.gnome.desktop.interface toolkit-accessibility true")
+
+    def read(self) -> list[str]:
+        """All that assistive technology reads in windows."""
+        return list(json.loads(self._assist("texts")))
+
+    def _assist(self, *words: str) -> str:
+        return self.run(f"python3 /opt/atspi.py {shlex.join(words)}")
+
     def texts(self) -> list[str]:
         """All that can be read on the screen."""
         raise NotImplementedError
@@ -76,6 +89,9 @@ class Desk:
 
     def until_no_text(self, text: str) -> None:
         self.until(lambda: all(text not in each for each in self.texts()), f"{text!r} stays")
+
+    def until_read(self, text: str) -> None:
+        self.until(lambda: any(text in each for each in self.read()), f"{text!r} is not read")
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + _LIMIT_S
@@ -108,6 +124,10 @@ class Gnome(Desk):
         self.version = self.run("gnome-shell --version").split()[-1].partition(".")[0]
         self.until(lambda: not self.evaluate("Main.layoutManager._startingUp"), "it starts up")
         self.evaluate("Main.overview.hide()")
+        self.tell("WAYLAND_DISPLAY=wayland-0 XDG_CURRENT_DESKTOP=GNOME")
+
+    def open_window(self) -> None:
+        self.run("gapplication launch org.liveupdate1.Window")
 
     def evaluate(self, code: str) -> Any:
         """What a piece of JavaScript gives."""
@@ -146,21 +166,16 @@ class Xfce(Desk):
 
     def __init__(self, box: Container) -> None:
         super().__init__(box)
-        box.put((HERE / "atspi.py").read_bytes(), "/opt/atspi.py", 0o644)
         self.start("x", "/usr/bin/Xvfb :7 -screen 0 1280x720x24 -nolisten tcp", "A=b")
         self.run("until [ -S /tmp/.X11-unix/X7 ]; do sleep 0.1; done")
-        self.run("dbus-update-activation-environment --systemd DISPLAY=:7 XDG_CURRENT_DESKTOP=XFCE")
-        self.run("gsettings set org.gnome.desktop.interface toolkit-accessibility true")
+        self.tell("DISPLAY=:7 XDG_CURRENT_DESKTOP=XFCE")
         self.arrive()
 
     def texts(self) -> list[str]:
-        return list(json.loads(self._see("texts")))
+        return self.read()
 
     def press(self, label: str) -> None:
-        self._see("press", label)
-
-    def _see(self, *words: str) -> str:
-        return self.run(f"DISPLAY=:7 python3 /opt/atspi.py {shlex.join(words)}")
+        self._assist("press", label)
 
     def picture(self, name: str) -> None:
         time.sleep(1)

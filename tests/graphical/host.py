@@ -45,7 +45,8 @@ def leave(box: Container, session: Session) -> None:
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.store(session)
-        box.run("systemctl stop liveupdated")
+        # The window may ask for it while it stops.
+        box.run("until systemctl stop liveupdated; do sleep 0.2; done")
         for file in store.folder(session.id).iterdir():
             box.put(file, f"/var/lib/liveupdated/sessions/{session.id}/{file.name}", 0o600)
     box.run("systemctl start liveupdated")

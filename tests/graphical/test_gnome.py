@@ -44,9 +44,17 @@ def test_the_menu_tells_when(gnome: Gnome) -> None:
     gnome.until_text("No update is scheduled")
 
 
+def test_the_window_tells_what_would_become_of_each(gnome: Gnome) -> None:
+    gnome.quick_settings(False)
+    gnome.open_window()
+    gnome.until_read("Would be lost")
+    assert f"To Linux {host.KERNEL}" in gnome.read()
+    gnome.picture("window-before")
+
+
 def test_an_update_is_announced_and_called_off_with_a_password(gnome: Gnome) -> None:
-    gnome.box.run("systemd-run --quiet --unit=by-root liveupdatectl update --yes")
-    gnome.until_text("It starts in 10 seconds.")
+    gnome.quick_settings(True)
+    update(gnome)
     gnome.until_text("Updating")
     gnome.picture("countdown")
     gnome.quick_settings(False)
@@ -60,6 +68,21 @@ def test_an_update_is_announced_and_called_off_with_a_password(gnome: Gnome) -> 
     gnome.until_text("The update was called off")
 
 
+def test_the_window_follows_an_update(gnome: Gnome) -> None:
+    gnome.quick_settings(False)
+    update(gnome)
+    gnome.picture("window-during")
+    gnome.press("Cancel")  # polkit keeps the authorization for a while
+    gnome.until_no_text("It starts in 10 seconds.")
+    idle = "busctl get-property org.liveupdate1 /org/liveupdate1 org.liveupdate1.Manager State"
+    gnome.until(lambda: "idle" in gnome.box.run(idle).stdout, "it is not called off")
+
+
+def update(gnome: Gnome) -> None:
+    gnome.box.run("systemd-run --quiet --collect --unit=by-root liveupdatectl update --yes")
+    gnome.until_text("It starts in 10 seconds.")
+
+
 def test_what_came_back_is_told_afterwards(gnome: Gnome) -> None:
     gnome.quick_settings(False)
     session = real.every_kind()
@@ -70,12 +93,19 @@ def test_what_came_back_is_told_afterwards(gnome: Gnome) -> None:
     gnome.quick_settings(True)
     gnome.press("Kernel waiting")
     gnome.until_text("Updated with problems")
+    gnome.quick_settings(False)
+    gnome.run("gapplication action org.liveupdate1.Window show-history")
+    gnome.until_read("Degraded")
+    gnome.picture("window-after")
 
 
 def test_switched_off_it_leaves_nothing(gnome: Gnome) -> None:
+    gnome.quick_settings(True)
+    gnome.until_text("Kernel waiting")
     gnome.run(f"gnome-extensions disable {EXTENSION}")
     gnome.until_no_text("Kernel waiting")
     gnome.run(f"gnome-extensions enable {EXTENSION}")
+    gnome.quick_settings(True)
     gnome.until_text("Kernel waiting")
     journal = gnome.run("journalctl --user --no-pager --output=cat _COMM=gnome-shell")
     ours = [line for line in journal.splitlines() if EXTENSION in line or "liveupdated" in line]

@@ -10,6 +10,7 @@ def test_a_staged_kernel_is_offered(xfce: Xfce) -> None:
     xfce.until_text(f"Linux {host.KERNEL} is ready")
     for button in ("Update Now", "Tonight", "Details"):
         xfce.until_text(button)
+        assert xfce.texts().count(button) == 1
     xfce.picture("staged")
 
 
