@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from liveupdated.workloads import kind
 KIND = kind(os.environ.get("KIND", "units"))
 SAVED = Path("/var/lib/saved.json")
 OUTCOMES = Path("/var/lib/outcomes.json")
+BOOT = Path("/opt/root/var/lib/liveupdated/current/boot")
+"""Where the generator of these boots looks."""
 NOWHERE = Path("/nonexistent")
 
 
@@ -35,18 +38,18 @@ def save() -> None:
         if workload.verdict is not Verdict.LOST:
             KIND.save(workload, NOWHERE, ignore)
     SAVED.write_text(json.dumps([dataclasses.asdict(workload) for workload in found]))
+    shutil.rmtree(BOOT, ignore_errors=True)
+    for workload in found:
+        for path, text in KIND.boot_files(workload, NOWHERE).items():
+            file = BOOT / "units" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    (BOOT / "units").mkdir(parents=True, exist_ok=True)
+    (BOOT / "jump").write_text("the-boot-before token\n")
 
 
 def saved() -> list[Workload]:
     return [workload_from_json(data) for data in json.loads(SAVED.read_text())]
-
-
-def generate(folder: str) -> None:
-    for workload in saved() if SAVED.exists() else []:
-        for path, text in KIND.boot_files(workload, NOWHERE).items():
-            file = Path(folder, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
 
 
 def restore(jumped: bool) -> None:
@@ -61,14 +64,12 @@ def restore(jumped: bool) -> None:
     OUTCOMES.write_text(json.dumps(outcomes))
 
 
-def main(step: str, *words: str) -> None:
+def main(step: str) -> None:
     match step:
         case "find":
             print(json.dumps([dataclasses.asdict(workload) for workload in find()]))
         case "save":
             save()
-        case "generate":
-            generate(words[0])
         case "restore":
             restore(True)
         case "restart":

@@ -15,6 +15,7 @@ import liveupdated
 from tests.lab.image import image
 from tests.system.boots import Boots
 
+GENERATOR = Path(liveupdated.__file__).parents[1] / "packaging/libexec/generator"
 RESTORE = """\
 [Unit]
 DefaultDependencies=no
@@ -146,12 +147,16 @@ def outcomes(boots: Boots) -> dict[str, tuple[str, str]]:
 
 
 def install(boots: Boots) -> None:
-    """The units of FILES, enabled, and stand-ins for the generator and the restore unit."""
+    """The units of FILES, enabled, the generator in boots that it takes for jumps, and a stand-in
+    for the restore unit."""
     script = (Path(__file__).parent / "kind_jump.py").read_text()
-    generator = '#!/bin/sh\nexec python3 -I /opt/kind_jump.py generate "$1"\n'
-    boots.run("mkdir", "-p", "/etc/systemd/system-generators")
     boots.run("tee", "/opt/kind_jump.py", text=script)
-    boots.run("tee", "/etc/systemd/system-generators/jump", text=generator)
+    boots.run("tee", "/opt/generator", text=GENERATOR.read_text())
+    boots.run("mkdir", "-p", "/etc/systemd/system-generators", "/opt/root/proc/sys/kernel/random")
+    boots.run("tee", "/opt/root/proc/cmdline", text="liveupdated.token=token\n")
+    boots.run("tee", "/opt/root/proc/sys/kernel/random/boot_id", text="another\n")
+    wrapper = '#!/bin/sh\nLIVEUPDATED_ROOT=/opt/root exec sh /opt/generator "$@"\n'
+    boots.run("tee", "/etc/systemd/system-generators/jump", text=wrapper)
     boots.run("chmod", "755", "/etc/systemd/system-generators/jump")
     step = "restore"
     for name, text in {**FILES, "jump.service": RESTORE.format(step=step)}.items():
