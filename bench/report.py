@@ -56,6 +56,22 @@ FIGURES = (
 )
 
 
+WHY_MISSED = """\
+What the figures are missed by, where they are:
+
+- To a bare kexec and a reboot, which lose the memory: it is written while the service stands still,
+  and read again by CRIU, after a launcher in Python has checked it. Each start of a process takes
+  0.1 to 0.3 s under emulation, one of Python 1 s; hardware takes a twentieth of that. Against it
+  stand what a jump of ours leaves out: the stop in order, and waiting for the rest of the boot.
+- To the firmware: QEMU's takes a second. Hardware's takes minutes, and then this is another ratio.
+- To the floor: its init answers at once. Ours is systemd's: generators, the first units, the file
+  systems, the network.
+- Ten services to one: ten launchers and ten times CRIU, on two processors.
+- pmem to disk: the disk here is the host's page cache, so memory is not quicker, and udev finds the
+  region's device later than the root file system.
+"""
+
+
 def sorted_out(found: Sequence[Row]) -> Medians:
     """By load, then by way in their order, then by phase as they came."""
     made: dict[Load, dict[Way, dict[str, list[float]]]] = {}
@@ -92,7 +108,7 @@ def text(results: Results) -> str:
     ]
     for load, ways in medians.items():
         lines += ["", f"## {_words(load)}", "", *_blackouts(ways), "", *_phases(ways)]
-    lines += ["", "## Figures to reach", "", *_figures(medians), ""]
+    lines += ["", "## Figures to reach", "", *_figures(medians), "", WHY_MISSED]
     if results.failures:
         lines += ["## What could not be measured", ""]
         lines += [f"- {failure}" for failure in results.failures] + [""]

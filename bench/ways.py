@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.load import Load
-from liveupdated.paths import PMEM_UNIT
 from tests.lab.errors import GuestGone, LabError
 from tests.lab.qemu import Machine
 from tests.vm.guest import JUMP_LIMIT_S, ctl, kernel_id, release, wait_finished
@@ -82,13 +81,14 @@ def kexec(vm: Machine, load: Load) -> Ledger:
 
 
 def prepare_disk(vm: Machine, load: Load) -> Ledger:
-    vm.run(f"systemctl stop {PMEM_UNIT}", check=False)  # not there before the first set-up
+    vm.run("liveupdatectl carrier remove", check=False)  # refused where none is set up
     return {}
 
 
 def prepare_pmem(vm: Machine, load: Load) -> Ledger:
-    """Where the machine's command line sets a region aside."""
-    vm.run(f"liveupdatectl carrier set-up {REGION_MIB}M; systemctl start {PMEM_UNIT}")
+    """Where the machine's command line sets a region aside; of before nothing may be left."""
+    vm.run("liveupdatectl carrier remove; wipefs --all /dev/pmem0")
+    vm.run(f"liveupdatectl carrier set-up {REGION_MIB}M")
     return {}
 
 
