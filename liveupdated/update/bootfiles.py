@@ -17,6 +17,8 @@ GENERATED = "systemd/generator"
 ON_THE_WAY = {
     # What the restore worker and some units that come back wait for.
     "systemd-remount-fs.service": 10000,
+    "systemd-tmpfiles-setup-dev-early.service": 10000,
+    "systemd-tmpfiles-setup-dev.service": 10000,
     "systemd-journal-flush.service": 10000,
     "systemd-tmpfiles-setup.service": 10000,
     # The drivers of network adapters (`modules_load=`, see kernels/tuning.py).

@@ -6,7 +6,9 @@ that).
 """
 
 import contextlib
+import os
 import sys
+import time
 
 from liveupdated import instructions, paths, systemd
 from liveupdated.carriers import pmem
@@ -40,12 +42,14 @@ STOPPED_FILE = "stopped"
 """In the session's folder; touched by liveupdated-stopped.service as the last act of a shutdown."""
 
 BOOT_LIMIT_S = 120.0
+WRITABLE_LIMIT_S = 60.0
 
 
 def main() -> int:
     """The restore worker.  Fails only when the session itself cannot be trusted."""
     start = mark_now(RESTORE_START)
     store = Store()
+    _await_writable(store)
     try:
         session = store.current()
         if session is None or guard.same_boot(session, this_boot()):
@@ -65,6 +69,14 @@ def main() -> int:
     return 0
 
 
+def _await_writable(store: Store) -> None:
+    """Until systemd-remount-fs.service has had its say about a root that the kernel has mounted
+    read-only: it takes about as long as the start of this."""
+    end = time.monotonic() + WRITABLE_LIMIT_S
+    while os.statvfs(store.root).f_flag & os.ST_RDONLY and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def claim(store: Store, session: Session, start: Mark) -> str:
     """Make this boot the session's, durably; returns why memory cannot come back, or nothing."""
     boot = this_boot()
@@ -80,14 +92,14 @@ def claim(store: Store, session: Session, start: Mark) -> str:
         kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
     if not reason:
         _make_wait(store, session)
-    session.mark(CLAIMED)
-    store.store(session)
-    paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_durably(paths.CLAIMED, session.id.encode())
     if reason and bootfiles.generated(store, session):
         # The generator looks at less than the guard: without these the units are their own.
         bootfiles.forget(store, session)
         systemd.reload()
+    session.mark(CLAIMED)
+    store.store(session)
+    paths.RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_durably(paths.CLAIMED, session.id.encode())
     if not reason and not bootfiles.generated(store, session):
         # The state folder was not mounted yet when the generators ran: now it is.
         systemd.reload()
@@ -106,7 +118,9 @@ def _mount_carrier(session: Session, boot: Boot) -> None:
     try:
         systemd.start(paths.PMEM_UNIT)
     except ServiceError as error:
+        # After a reboot in between there is nothing on it, and the host is no worse for that.
         session.notes.append(f"{paths.PMEM} could not be mounted: {error}")
+        systemd.forget_failure(paths.PMEM_UNIT)
 
 
 def _make_wait(store: Store, session: Session) -> None:
