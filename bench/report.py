@@ -99,7 +99,7 @@ def text(results: Results) -> str:
     lines = [
         "# The blackout of a live update, beside other ways to a fresh system",
         "",
-        f"Written by `make bench` from `results.json`. Rounds: {rounds}, the ways by turns.",
+        f"Written by `make bench` from `results.json`. Rounds: up to {rounds}, the ways by turns.",
         f"{results.machine}.",
         "Times in seconds, as a client outside the machine sees them, which asks every 10 ms: from",
         "the last answer before to the first after. What is not carried has lost its memory then.",
