@@ -4,6 +4,7 @@
 import json
 import shlex
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ _SHELL = "/usr/bin/gnome-shell --headless --wayland --unsafe-mode --no-x11"
 _GNOME = "LIBGL_ALWAYS_SOFTWARE=1 XDG_SESSION_TYPE=wayland XDG_CURRENT_DESKTOP=GNOME"
 
 
-class Desk:
+class Desk(ABC):
     """The user's half of a container."""
 
     def __init__(self, box: Container) -> None:
@@ -80,9 +81,9 @@ class Desk:
     def _assist(self, *words: str) -> str:
         return self.run(f"python3 /opt/atspi.py {shlex.join(words)}")
 
+    @abstractmethod
     def texts(self) -> list[str]:
         """All that can be read on the screen."""
-        raise NotImplementedError
 
     def until_text(self, text: str) -> None:
         self.until(lambda: any(text in each for each in self.texts()), f"{text!r} is not shown")
