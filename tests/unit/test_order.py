@@ -4,7 +4,6 @@
 import os
 import signal
 import threading
-import time
 from types import FrameType
 
 import pytest
@@ -60,9 +59,15 @@ def test_nothing_begins_after_a_failure() -> None:
     assert seen == ["a"]
 
 
-def test_a_signal_ends_it_when_what_runs_is_done() -> None:
+def test_a_signal_ends_it_when_what_runs_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """As systemd stops a worker."""
     seen: list[str] = []
+    waited_for = threading.Event()
+
+    class Crew(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            waited_for.set()
+            super().join(timeout)
 
     def cancel(number: int, frame: FrameType | None) -> None:
         raise Cancelled("it was cancelled")
@@ -70,9 +75,10 @@ def test_a_signal_ends_it_when_what_runs_is_done() -> None:
     def work(one: Workload) -> None:
         seen.append(f"{one.name} begins")
         os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(0.2)
+        assert waited_for.wait(60)
         seen.append(f"{one.name} ends")
 
+    monkeypatch.setattr(order, "Thread", Crew)
     before = signal.signal(signal.SIGUSR1, cancel)
     try:
         with pytest.raises(Cancelled):
