@@ -9,15 +9,24 @@ Standard library only: used on the restore path.
 """
 
 import os
+import subprocess
+import time
 from pathlib import Path
 
-from liveupdated import paths
+from liveupdated import paths, systemd
 from liveupdated.carriers import Carrier, free_bytes
+from liveupdated.errors import ServiceError
 
+BLOCK_DEVICES = Path("/sys/class/block")
 MOUNTS = Path("/proc/self/mountinfo")
 DEVICE = "/dev/pmem"
 WORD_KEY = "X-CommandLine="
 """In the mount unit: the word without which its region is not there (X-: systemd.unit(5))."""
+TYPE = "ext4"
+OPTIONS = "dax=always,noatime,nodev,nosuid,noexec"
+DEVICE_LIMIT_S = 30.0
+LIMIT_S = 60.0
+_WHAT_KEY = "What="
 _DAX = {"dax", "dax=always"}
 
 
@@ -65,8 +74,49 @@ def kept(before: str, after: str) -> bool:
         unit = paths.PMEM_UNIT_FILE.read_text()
     except FileNotFoundError:
         return False
-    words = [line.removeprefix(WORD_KEY) for line in unit.splitlines() if line.startswith(WORD_KEY)]
+    words = _values(unit, WORD_KEY)
     return all(word in line.split() for word in words for line in (before, after))
+
+
+def _values(unit: str, key: str) -> list[str]:
+    return [line.removeprefix(key) for line in unit.splitlines() if line.startswith(key)]
+
+
+def mount() -> None:
+    """Mount what the unit mounts, and sooner: that one would wait until udev tells systemd of the
+    device, among all others.  systemd takes what is mounted for the unit's.
+
+    Raises ServiceError.
+    """
+    if mounted()[0]:
+        return
+    try:
+        [device] = _values(paths.PMEM_UNIT_FILE.read_text(), _WHAT_KEY)
+    except FileNotFoundError:
+        return systemd.start(paths.PMEM_UNIT)  # somebody's own, of fstab(5)
+    end = time.monotonic() + DEVICE_LIMIT_S
+    while not os.path.exists(device):
+        if time.monotonic() > end:
+            raise ServiceError(f"there is no {device}", "the kernel has found no such region")
+        time.sleep(0.01)
+    command = ["mount", f"--types={TYPE}", f"--options={OPTIONS}", "--", device, str(paths.PMEM)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServiceError(f"{device} could not be mounted", str(error)) from error
+    if done.returncode:
+        raise ServiceError(f"{device} could not be mounted", done.stderr.strip())
+
+
+def modules() -> list[str]:
+    """The modules that make the device which is mounted: those of its own driver, and of all that
+    it is a part of."""
+    device, _ = mounted()
+    if not device:
+        return []
+    here = (BLOCK_DEVICES / os.path.basename(device)).resolve()
+    links = [folder / "driver/module" for folder in reversed((here, *here.parents))]
+    return [link.resolve().name for link in links if link.exists()]
 
 
 def protected(cmdline: str) -> tuple[str, ...]:

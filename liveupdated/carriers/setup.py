@@ -20,7 +20,6 @@ from liveupdated.carriers import pmem, region
 from liveupdated.errors import Busy, InvalidArgument, LiveUpdateError, NotFound
 from liveupdated.session import Store, write_durably
 
-BLOCK_DEVICES = Path("/sys/class/block")
 LABEL = "liveupdated"
 """Of a file system of ours (16 bytes at most, e2label(8))."""
 SECTOR = 512
@@ -52,7 +51,7 @@ def devices() -> list[Device]:
             start=_start(folder),
             holds=_holds(f"/dev/{folder.name}"),
         )
-        for folder in sorted(BLOCK_DEVICES.glob("pmem*"))
+        for folder in sorted(pmem.BLOCK_DEVICES.glob("pmem*"))
         if _NAME.fullmatch(folder.name)
     ]
 
@@ -69,7 +68,7 @@ def _holds(device: str) -> str:
     """By what blkid(8) finds: it ends with 2 where there is nothing."""
     done = _run("blkid", "--probe", "--output", "export", device, good=(0, 2))
     tags = dict(line.split("=", 1) for line in done.splitlines() if "=" in line)
-    if tags.get("LABEL") == LABEL and tags.get("TYPE") == "ext4":
+    if tags.get("LABEL") == LABEL and tags.get("TYPE") == pmem.TYPE:
         return LABEL
     return tags.get("TYPE") or tags.get("PTTYPE") or ("something" if done.strip() else "")
 
@@ -172,7 +171,9 @@ def _furnish(device: Device, word: str) -> None:
         )
     # What is ours on memory that was set aside, and not mounted, may be of another kernel since.
     if word or not device.holds:
-        _run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", LABEL, device.path)
+        _run(
+            "mke2fs", "-q", "-F", "-t", pmem.TYPE, "-b", "4096", "-m", "0", "-L", LABEL, device.path
+        )
     write_durably(paths.PMEM_UNIT_FILE, _unit(device, word).encode(), mode=0o644)
     systemd.reload()
     if not word:
@@ -193,8 +194,8 @@ Documentation=man:liveupdatectl(1)
 {key}[Mount]
 What={device.path}
 Where={paths.PMEM}
-Type=ext4
-Options=dax=always,noatime,nodev,nosuid,noexec
+Type={pmem.TYPE}
+Options={pmem.OPTIONS}
 DirectoryMode=0700
 {install}"""
 

@@ -57,7 +57,8 @@ TABLE = (
 
 
 # systemd-modules-load.service(8).  udev would find them by itself, but a driver that it loads makes
-# a device which comes behind all others that wait: under emulation the network is up seconds later.
+# a device which comes behind all others that wait: under emulation the network is up seconds later,
+# and memory that was set aside.
 LOAD = "modules_load"
 
 
@@ -65,13 +66,13 @@ def words(
     present: Sequence[str],
     removed: Sequence[str],
     build: BuildConfig | None,
-    network: Sequence[str] = (),
+    modules: Sequence[str] = (),
 ) -> list[str]:
     """What to add to a command line that has the words `present`.
 
     `removed` is what the settings take out: it is not brought back.  Without the configuration of
-    the kernel (`build`) only what every kernel knows is added.  `network` are the modules that
-    drive the network adapters.
+    the kernel (`build`) only what every kernel knows is added.  `modules` drive what the restores
+    wait for.
     """
     decided = cmdline.names((*present, *removed))
     found = [
@@ -80,6 +81,6 @@ def words(
         if not decided.intersection(each.unless)
         and (not each.needs or (build is not None and build.has(*each.needs)))
     ]
-    if network and LOAD not in decided:
-        found.append(f"{LOAD}={','.join(network)}")
+    if modules and LOAD not in decided:
+        found.append(f"{LOAD}={','.join(modules)}")
     return found

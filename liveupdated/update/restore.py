@@ -116,11 +116,10 @@ def _mount_carrier(session: Session, boot: Boot) -> None:
     if session.carrier != "pmem" and not pmem.kept(session.origin.cmdline, boot.cmdline):
         return
     try:
-        systemd.start(paths.PMEM_UNIT)
+        pmem.mount()
     except ServiceError as error:
         # After a reboot in between there is nothing on it, and the host is no worse for that.
-        session.notes.append(f"{paths.PMEM} could not be mounted: {error}")
-        systemd.forget_failure(paths.PMEM_UNIT)
+        session.notes.append(str(error))
 
 
 def _make_wait(store: Store, session: Session) -> None:

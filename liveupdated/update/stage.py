@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from liveupdated import paths, pci
+from liveupdated.carriers import pmem
 from liveupdated.errors import BadKernel, InvalidArgument, KexecRefused
 from liveupdated.kernels import (
     KernelConfig,
@@ -169,7 +170,8 @@ def _command_line(kernel: Kernel, image: Image, request: Request, config: Kernel
     if config.tune and request.token:
         build = features.find_config(image.release)
         removed = [word for text in config.cmdline_remove for word in cmdline.split(text)]
-        tuned = tuning.words([*asked, *words], removed, build, pci.network_modules())
+        modules = [*pmem.modules(), *pci.network_modules()]
+        tuned = tuning.words([*asked, *words], removed, build, modules)
     needed = [f"{cmdline.TOKEN}={request.token}"] if request.token else []
     if numbers := pids.next_boot():
         pid_max, last_pid = numbers

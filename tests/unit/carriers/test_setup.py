@@ -33,7 +33,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "iomem").write_text("100000000-1ffffffff : System RAM\n")
     (tmp_path / "block").mkdir()
     monkeypatch.setattr(region, "IOMEM", tmp_path / "iomem")
-    monkeypatch.setattr(setup, "BLOCK_DEVICES", tmp_path / "block")
+    monkeypatch.setattr(pmem, "BLOCK_DEVICES", tmp_path / "block")
     monkeypatch.setattr(shutil, "which", lambda name: f"/sbin/{name}")
 
 
