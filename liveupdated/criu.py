@@ -18,7 +18,7 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -397,8 +397,7 @@ def restore_error(log: Path) -> str:
 def restore_command(
     images: Path,
     work: Path,
-    outside: list[External],
-    fds: dict[str, int],
+    fds: Mapping[str, int],
     *,
     keep_tcp: bool,
     shell_job: bool = False,
@@ -409,6 +408,6 @@ def restore_command(
     command += SHELL_JOB if shell_job else []
     command += [f"--images-dir={images}", f"--work-dir={work}", "--log-file=restore.log"]
     command += [f"--pidfile={work / 'pid'}"]
-    for external in outside:
-        command += ["--inherit-fd", f"fd[{fds[external.inherit]}]:{external.inherit}"]
+    for inherit, fd in fds.items():
+        command += ["--inherit-fd", f"fd[{fd}]:{inherit}"]
     return command

@@ -35,10 +35,16 @@ def read(artifacts: Path, digest: str) -> dict[str, Json]:
     """
     if not paths.CLAIMED.exists():
         raise RestoreFailed("no session was claimed in this boot")
+    data = check(artifacts, digest)
+    _await_turn(artifacts)
+    return data
+
+
+def check(artifacts: Path, digest: str) -> dict[str, Json]:
+    """The instructions.  Raises RestoreFailed when they are not what was saved."""
     text = (artifacts / FILE).read_bytes()
     if hashlib.sha256(text).hexdigest() != digest:
         raise RestoreFailed("its checkpoint was altered", f"{FILE} is not as it was saved")
-    _await_turn(artifacts)
     data: dict[str, Json] = json.loads(text)
     return data
 

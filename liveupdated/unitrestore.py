@@ -64,10 +64,12 @@ def folder(name: str) -> Path:
     return paths.RESTORING / name
 
 
-def prepare(name: str) -> None:
+def prepare(name: str) -> Path:
     """Make that folder, empty."""
-    remove_tree(folder(name))
-    folder(name).mkdir(mode=0o700, parents=True)
+    work = folder(name)
+    remove_tree(work)
+    work.mkdir(mode=0o700, parents=True)
+    return work
 
 
 def tried(name: str) -> bool:
@@ -115,7 +117,8 @@ def in_place(
     try:
         systemd.reload()
         unitfiles.start(name, unit_files)
-        came = _wait(name)
+        # systemd still has the pid to read, where the drop-in says.
+        came = _wait(name) and wait_active(name)
     finally:
         systemd.remove_files(files)
         systemd.reload()

@@ -44,7 +44,9 @@ def text(place: Place, launcher: str, artifacts: Path, digest: str) -> str:
     """The unit file."""
     work = unitrestore.folder(name(artifacts))
     wants = " ".join(f"user-runtime-dir@{uid}.service" for uid in place.runtime_uids)
-    kind = f"Type=forking\nPIDFile={work}/pid" if launcher == CARRY else "Type=exec"
+    kind = f"Type=exec\nExecStartPost=/usr/bin/touch {work}/running"
+    if launcher == CARRY:  # it touches that itself
+        kind = f"Type=forking\nPIDFile={work}/pid"
     return f"""\
 # Written by liveupdated: processes of no service, brought back after a live update.
 [Unit]
@@ -57,7 +59,6 @@ Wants={wants}
 ExitType=cgroup
 SuccessExitStatus=SIGKILL SIGTERM SIGHUP SIGINT
 ExecStart={paths.LIBEXEC}/{launcher} {artifacts} {digest} {work}
-ExecStartPost=/usr/bin/touch {work}/running
 # As in a session's scope: shells end at SIGHUP.
 SendSIGHUP=yes
 Slice={place.slice or "system.slice"}
@@ -69,7 +70,6 @@ TimeoutStartSec={unitrestore.START_LIMIT_S}
 
 def start(unit: str, content: str) -> None:
     """Write the unit file and enqueue its start.  Raises ServiceError."""
-    unitrestore.prepare(unit)
     unitfiles.start(unit, {f"{systemd.RUNTIME_UNITS}/{unit}": content})
 
 
@@ -80,6 +80,7 @@ def start_again(place: Place, saved: dict[str, Json]) -> tuple[str, Outcome, str
     """
     folder = Path(saved["folder"])
     unit = name(folder)
+    unitrestore.prepare(unit)
     start(unit, text(place, START, folder, saved["digest"]))
     outcome, reason = _runs_again(unit, saved["digest"])
     if outcome is Outcome.FAILED:

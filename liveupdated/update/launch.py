@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The launcher: what systemd starts, this once, in place of a carried service's program.
+"""The launcher, where a shell will not do: what systemd starts, this once, in place of a carried
+service's program.
 
 It runs in the service's own unit: in its cgroup, its mount namespace, with its stdout.  It checks
-that the session was claimed and the images are those that were saved, puts the service's volatile
-files back, opens what CRIU wants handed in, and becomes criu.  Standard library only.
+that the session was claimed and the images are those that were saved, waits for what has to be
+there, puts the service's volatile files back, opens what CRIU wants handed in, and becomes criu.
+Standard library only.
 """
 
 import fcntl
@@ -17,7 +19,7 @@ from liveupdated.errors import LiveUpdateError, RestoreFailed
 
 
 def main() -> int:
-    """`restore-unit ARTIFACTS DIGEST WORK`: does not return when all is well."""
+    """`launch-unit ARTIFACTS DIGEST WORK`: does not return when all is well."""
     artifacts, digest, work = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     try:
         launch(artifacts, digest, work)
@@ -31,34 +33,15 @@ def launch(artifacts: Path, digest: str, work: Path) -> None:
     """Become criu.  Raises RestoreFailed when what was saved is not what is there."""
     instructions.refuse_twice(work)
     saved = checkpoint.read_launch(artifacts, digest)
-    if saved["volatile"]:
-        _extract(artifacts / checkpoint.VOLATILE)
-    if saved["single_files"]:
-        _extract(artifacts / checkpoint.FILES, "--skip-old-files")
     outside = [criu.External(**external) for external in saved["outside"]]
     fds = {external.inherit: _open(external) for external in outside}
     keep_tcp = _addresses_are_there(tcp.from_json(saved["tcp"]), work)
-    command = criu.restore_command(
-        artifacts / checkpoint.IMAGES,
-        work,
-        outside,
-        fds,
-        keep_tcp=keep_tcp,
-        shell_job=saved["shell_job"],
-    )
+    *before, last = checkpoint.commands(artifacts, saved, work, fds, keep_tcp=keep_tcp)
+    for command in before:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     if saved["terminals"]:
         _one_at_a_time()
-    if saved["uts"]:
-        # ProtectHostname= made one; it is not set for the launcher because its seccomp filter
-        # would bind criu.
-        command = ["unshare", "--uts", *command]
-    os.execvp(command[0], command)  # noqa: S606  no shell is what is wanted
-
-
-def _extract(archive: Path, *options: str) -> None:
-    command = ["tar", "--extract", f"--file={archive}", "--directory=/", *options]
-    command += ["--same-owner", "--same-permissions", "--numeric-owner", "--xattrs"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    os.execvp(last[0], last)  # noqa: S606  no shell is what is wanted
 
 
 def _one_at_a_time() -> None:

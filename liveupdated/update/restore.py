@@ -88,10 +88,9 @@ def claim(store: Store, session: Session, start: Mark) -> str:
         session.reason = reason
     if not reason:
         _mount_carrier(session, boot)
+        _make_wait(store, session)
     for workload in session.workloads if not reason else ():
         kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
-    if not reason:
-        _make_wait(store, session)
     if reason and bootfiles.generated(store, session):
         # The generator looks at less than the guard: without these the units are their own.
         bootfiles.forget(store, session)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveupdated import cgroup, checkpoint, criu, needs, paths
+from liveupdated import cgroup, checkpoint, criu, needs, paths, unitrestore
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.procs import again, look, places, trees, unit, volatile
 from liveupdated.procs.rules import ProcessRule
@@ -319,6 +319,7 @@ def _bring_back(workload: Workload, artifacts: Path) -> Result:
     saved = workload.saved or {}
     name = unit.name(artifacts)
     try:
+        checkpoint.ready(artifacts, saved["launch"], unitrestore.prepare(name))
         unit.start(name, unit.text(_place(saved), unit.CARRY, artifacts, saved["launch"]))
         if unit.came_back(name):
             unit.move(name, saved["cgroup"])

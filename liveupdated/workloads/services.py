@@ -348,7 +348,6 @@ ExecStartPre=
 ExecStart=
 ExecStart=!{launcher}
 ExecStartPost=
-ExecStartPost=!/usr/bin/touch {work}/running
 ExecStop=
 ExecStopPost=
 ExecStopPost=!/usr/bin/touch {work}/failed
@@ -361,8 +360,9 @@ ReadWritePaths=+{paths.RUNTIME}
 def prepare(workload: Workload, artifacts: Path) -> None:
     """Make the empty folder in which the restore of this unit tells how it goes, and keep the
     network from answering the peers of its connections."""
-    unitrestore.prepare(workload.name)
+    work = unitrestore.prepare(workload.name)
     if workload.saved:
+        checkpoint.ready(artifacts, workload.saved["launch"], work)
         checkpoint.hold(workload.name, workload.saved)
 
 

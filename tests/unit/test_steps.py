@@ -102,6 +102,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(paths, "STATE", state)
     monkeypatch.setattr(paths, "RUNTIME", tmp_path / "run")
     monkeypatch.setattr(paths, "CLAIMED", tmp_path / "run/claimed")
+    monkeypatch.setattr(paths, "WAITING", tmp_path / "run/waiting")
     monkeypatch.setattr(systemd, "RUN", tmp_path / "run")
     monkeypatch.setattr(systemd, "reload", lambda: generate_again(tmp_path))
     yield Store(state)
