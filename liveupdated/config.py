@@ -44,6 +44,8 @@ class Kernels(_Table):
     """Names of parameters (`quiet`, `console`) or whole words (`console=ttyS0`)."""
     tune: bool = True
     """Whether words that only make the boot of the jump quicker are added to it."""
+    lean_initrd: bool = False
+    """Whether jumps have an initrd of their own, with this host's drivers only."""
 
 
 @dataclass(frozen=True)

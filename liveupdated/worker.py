@@ -10,10 +10,9 @@ import signal
 import sys
 from types import FrameType
 
-from liveupdated import paths
-from liveupdated.config import Config, load_config
+from liveupdated import kernels, paths
+from liveupdated.config import load_config
 from liveupdated.errors import Cancelled, InvalidArgument, LiveUpdateError
-from liveupdated.kernels import KernelConfig
 from liveupdated.session import Store
 from liveupdated.update import failure
 
@@ -39,15 +38,6 @@ def _cancel(signum: int, frame: FrameType | None) -> None:
     raise Cancelled("the step was cancelled")
 
 
-def kernel_config(config: Config) -> KernelConfig:
-    return KernelConfig(
-        allowed_folders=tuple(config.kernels.folders),
-        cmdline_add=tuple(config.kernels.cmdline_add),
-        cmdline_remove=tuple(config.kernels.cmdline_remove),
-        tune=config.kernels.tune,
-    )
-
-
 # Each imports its step only when it is taken: what a worker does not import, it need not load.
 
 
@@ -60,7 +50,13 @@ def _plan() -> None:
 def _stage() -> None:
     from liveupdated.update import stage
 
-    stage.run(stage.read_request(), kernel_config(load_config()))
+    stage.run(stage.read_request(), kernels.configured(load_config().kernels))
+
+
+def _initrd() -> None:
+    from liveupdated.update import stage
+
+    stage.make_initrd(stage.read_request(), kernels.configured(load_config().kernels))
 
 
 def _unstage() -> None:
@@ -115,6 +111,7 @@ STEPS = {
     "baseline": _baseline,
     "plan": _plan,
     "stage": _stage,
+    "initrd": _initrd,
     "unstage": _unstage,
     "save": _save,
     "commit": _commit,

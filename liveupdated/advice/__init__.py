@@ -44,15 +44,17 @@ class Advice:
     gain_us: int = 0
     basis: Basis = Basis.UNKNOWN
     add: list[str] = field(default_factory=list)
-    """Words for the command line of the jump; with `remove` what --apply sets."""
+    """Words for the command line of the jump; with the next two what --apply sets."""
     remove: list[str] = field(default_factory=list)
+    lean_initrd: bool = False
+    """Whether --apply sets that jumps have an initrd of their own."""
     careful: bool = False
     """Applied only by its name: what it takes away may be there because the machine does not come
     up without."""
 
     @property
     def applicable(self) -> bool:
-        return bool(self.add or self.remove)
+        return bool(self.add or self.remove or self.lean_initrd)
 
 
 @dataclass(frozen=True)

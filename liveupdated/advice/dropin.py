@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The drop-in with which advice is applied: words for the command line of the next jumps.
+"""The drop-in with which advice is applied: words for the command line of the next jumps, and
+whether they have an initrd of their own.
 
 It is a file of its own, so that taking it back is taking it away.  An administrator's own words are
 in other files and stay (`config` adds them up).
@@ -7,7 +8,7 @@ in other files and stay (`config` adds them up).
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,10 @@ class Words:
 
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    lean_initrd: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.add or self.remove)
+        return bool(self.add or self.remove or self.lean_initrd)
 
     def text(self) -> str:
         """The file."""
@@ -39,19 +41,25 @@ class Words:
             for key, words in (("cmdline_add", self.add), ("cmdline_remove", self.remove))
             if words
         ]
+        lines += ["lean_initrd = true\n"] * self.lean_initrd
         return _HEAD + "[kernels]\n" + "".join(lines)
 
     def has(self, advice: Advice) -> bool:
         """Whether `advice` is applied."""
-        return set(advice.add) <= set(self.add) and set(advice.remove) <= set(self.remove)
+        return (
+            set(advice.add) <= set(self.add)
+            and set(advice.remove) <= set(self.remove)
+            and advice.lean_initrd <= self.lean_initrd
+        )
 
-    def with_(self, advice: Iterable[Advice]) -> "Words":
+    def with_(self, advice: Collection[Advice]) -> "Words":
         """Together with all of `advice` that can be applied, each word once."""
         add, remove = list(self.add), list(self.remove)
         for each in advice:
             add += [word for word in each.add if word not in add]
             remove += [word for word in each.remove if word not in remove]
-        return Words(tuple(add), tuple(remove))
+        lean_initrd = self.lean_initrd or any(each.lean_initrd for each in advice)
+        return Words(tuple(add), tuple(remove), lean_initrd)
 
 
 def read() -> Words:
@@ -60,7 +68,11 @@ def read() -> Words:
     try:
         text = path.read_text()
         table = tomllib.loads(text)["kernels"]
-        words = Words(tuple(table.get("cmdline_add", ())), tuple(table.get("cmdline_remove", ())))
+        words = Words(
+            tuple(table.get("cmdline_add", ())),
+            tuple(table.get("cmdline_remove", ())),
+            table.get("lean_initrd", False),
+        )
     except FileNotFoundError:
         return Words()
     except PermissionError as error:

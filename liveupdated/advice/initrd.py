@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The initrd: how large it is, and how long it took to unpack and to run.
 
-The messages are those of the kernel's init/initramfs.c; an initrd lean for this host is made by
-the tool that made the one there is, and is not applied here.
+The messages are those of the kernel's init/initramfs.c.
 """
 
 import re
-from pathlib import Path
 
 from liveupdated.advice import Advice, Basis, Fact, Findings, parameters
 from liveupdated.advice.evidence import Evidence
+from liveupdated.kernels import lean
 from liveupdated.timeline import marks
 
 _FREED = re.compile(r"Freeing initrd memory: (\d+)K")
@@ -39,16 +38,20 @@ def findings(evidence: Evidence) -> Findings:
     advice = []
     if evidence.is_off(parameters.INITRAMFS_ASYNC.name):
         advice.append(_meanwhile(evidence, unpacked, seen))
-    if tool := _leaner(evidence.root):
+    tool = lean.tool(evidence.root)
+    if tool and not tool.already(evidence.root):
         advice.append(
             Advice(
                 id="initrd-lean",
                 title="make an initrd that has only what this host needs",
                 seen=seen,
-                do=tool[0],
-                command=tool[1],
+                do=f"have {tool.name} make one for the jumps; the full one stays for every other "
+                "boot. It has the drivers of the devices that are there, and of no others",
+                command="liveupdatectl advise --apply --only initrd-lean",
                 gain_us=unpacked + ran,
                 basis=Basis.AT_MOST if unpacked + ran else Basis.UNKNOWN,
+                lean_initrd=True,
+                careful=True,
             )
         )
     return Findings(facts, advice)
@@ -68,43 +71,3 @@ def _meanwhile(evidence: Evidence, unpacked: int, seen: list[str]) -> Advice:
         remove=[parameters.INITRAMFS_ASYNC.name],
         careful=True,
     )
-
-
-def _leaner(root: Path) -> tuple[str, str] | None:
-    """What to do, and the command; None where it is lean already, or nobody knows the tool.
-
-    initramfs.conf(5), dracut(8), mkinitcpio(8).
-    """
-    conf = root / "etc/initramfs-tools"
-    if (conf / "initramfs.conf").exists():
-        if _initramfs_modules(conf) == "dep":
-            return None
-        return (
-            "MODULES=dep for initramfs-tools: only the drivers of the hardware that is there now. "
-            "Keep the full one for another machine or disk",
-            "echo MODULES=dep > /etc/initramfs-tools/conf.d/modules && update-initramfs -u",
-        )
-    if any((root / name).exists() for name in ("usr/bin/dracut", "sbin/dracut")):
-        return (
-            "dracut with --hostonly, where it is not the default: only the drivers of this host",
-            "dracut --hostonly --force",
-        )
-    if (root / "etc/mkinitcpio.conf").exists():
-        return (
-            "the hook autodetect in mkinitcpio's HOOKS, and not its fallback image",
-            "mkinitcpio -P",
-        )
-    return None
-
-
-def _initramfs_modules(conf: Path) -> str:
-    """MODULES= as mkinitramfs sees it: conf.d is read after initramfs.conf."""
-    found = ""
-    for file in [conf / "initramfs.conf", *sorted((conf / "conf.d").glob("*"))]:
-        try:
-            text = file.read_text(errors="replace")
-        except OSError:
-            continue
-        for value in re.findall(r"^\s*MODULES=[\"']?(\w+)", text, re.MULTILINE):
-            found = value
-    return found

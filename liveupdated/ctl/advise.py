@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--apply", is_flag=True, help="Set what is a matter of the command line.")
+@click.option("--apply", is_flag=True, help="Set what is a matter of command line or initrd.")
 @click.option(
     "--only",
     multiple=True,
@@ -36,7 +36,8 @@ def advise(*, apply: bool, only: tuple[str, ...], undo: bool, dry_run: bool, as_
 
     Reads this boot's kernel log and systemd's time stamps.  A gain is computed from what was
     measured, or at most the whole that was measured, or said to be unknown.  --apply adds words to
-    and removes them from the command line of the jumps to come, and of nothing else.
+    and removes them from the command line of the jumps to come, or gives them a lean initrd, and
+    changes nothing else.
 
     \b
     Examples:
@@ -85,7 +86,7 @@ def _chosen(found: "list[Advice]", only: tuple[str, ...]) -> "list[Advice]":
             )
         if not by_id[name].applicable:
             raise InvalidArgument(
-                f"{name} cannot be applied", "it is no matter of the command line"
+                f"{name} cannot be applied", "it is no matter of command line or initrd"
             )
     return [by_id[name] for name in only] or [each for each in found if not each.careful]
 
@@ -100,6 +101,8 @@ def _tell(before: "Words", after: "Words", dry_run: bool, left: list[str]) -> No
         click.echo("there is nothing to change")
         return
     would = "would be " if dry_run else ""
+    if after.lean_initrd != before.lean_initrd:
+        click.echo(f"a lean initrd: {would}{'made' if after.lean_initrd else 'no longer made'}")
     for words, there, verb in (
         (after.add, before.add, "added"),
         (after.remove, before.remove, "removed"),
@@ -134,6 +137,7 @@ def _shape(found: "Report | None", words: "Words", changed: bool) -> "Advised":
                 command=each.command,
                 add=each.add,
                 remove=each.remove,
+                lean_initrd=each.lean_initrd,
                 careful=each.careful,
                 applied=each.applicable and words.has(each),
             )
@@ -143,5 +147,6 @@ def _shape(found: "Report | None", words: "Words", changed: bool) -> "Advised":
         file=str(paths.ADVISED),
         cmdline_add=list(words.add),
         cmdline_remove=list(words.remove),
+        lean_initrd=words.lean_initrd,
         changed=changed,
     )

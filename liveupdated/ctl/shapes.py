@@ -164,8 +164,9 @@ class Advice(TypedDict):
     do: str
     command: str
     add: list[str]
-    """Words for the command line of the jump; with `remove` what --apply sets."""
+    """Words for the command line of the jump; with `remove` and `lean_initrd` what --apply sets."""
     remove: list[str]
+    lean_initrd: bool
     careful: bool
     """--apply sets it only where --only names it."""
     applied: bool
@@ -181,6 +182,8 @@ class Advised(TypedDict):
     """The drop-in with what is applied; --dry-run shows it as it would be."""
     cmdline_add: list[str]
     cmdline_remove: list[str]
+    lean_initrd: bool
+    """Whether jumps have an initrd of their own."""
     changed: bool
 
 

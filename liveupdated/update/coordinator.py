@@ -25,7 +25,7 @@ from liveupdated.errors import (
     NotStaged,
     ServiceError,
 )
-from liveupdated.kernels import KernelConfig, blocked, catalogue, loader
+from liveupdated.kernels import blocked, catalogue, configured, loader
 from liveupdated.kernels.catalogue import Kernel
 from liveupdated.session import (
     Session,
@@ -120,7 +120,7 @@ class Coordinator:
         return "live-update" if self.reboot_required else ""
 
     async def kernels(self) -> Sequence[Kernel]:
-        kernels = await asyncio.to_thread(catalogue.list_kernels, self._kernel_config)
+        kernels = await asyncio.to_thread(catalogue.list_kernels, configured(self._config.kernels))
         running = next((kernel for kernel in kernels if kernel.running), None)
         self.running_kernel = running.id if running else os.uname().release
         with contextlib.suppress(LiveUpdateError):
@@ -187,16 +187,6 @@ class Coordinator:
         BadKernel."""
         return catalogue.choose(await self.kernels(), kernel_id, blocked.read())
 
-    @property
-    def _kernel_config(self) -> KernelConfig:
-        kernels = self._config.kernels
-        return KernelConfig(
-            allowed_folders=tuple(kernels.folders),
-            cmdline_add=tuple(kernels.cmdline_add),
-            cmdline_remove=tuple(kernels.cmdline_remove),
-            tune=kernels.tune,
-        )
-
     # --- work ---
 
     async def stage(self, job: Job, request: Request) -> None:
@@ -208,6 +198,8 @@ class Coordinator:
         kernel = await self._choose(request.kernel)
         asked = {"kernel": kernel.id, "append": request.append, "token": os.urandom(16).hex()}
         write_durably(paths.STAGE_REQUEST, json.dumps(asked).encode())
+        if self._config.kernels.lean_initrd and kernel.initrds:
+            await self._make_lean_initrd(job, kernel)
         try:
             await self._manager.run(paths.STAGE_UNIT, "stage")
         except BaseException:
@@ -221,6 +213,15 @@ class Coordinator:
             raise NotStaged(f"{kernel.id} was not staged", "the kernel says that none is loaded")
         job.report(1, 1, f"{target.release} is staged")
         return target
+
+    async def _make_lean_initrd(self, job: Job, kernel: Kernel) -> None:
+        """If it can be made; without it the jump is slower, and no worse."""
+        job.report(0, 1, "making a lean initrd")
+        try:
+            await self._manager.run(paths.INITRD_UNIT, "initrd")
+        except LiveUpdateError as error:
+            log.warning("%s goes with its full initrd: %s", kernel.id, error)
+        job.report(0, 1, "staging the kernel")
 
     async def unstage(self) -> None:
         await self._manager.run(paths.UNSTAGE_UNIT, "unstage")

@@ -24,6 +24,7 @@ from liveupdated.kernels import (
     cmdline,
     features,
     images,
+    lean,
     loader,
     pids,
     tuning,
@@ -82,6 +83,8 @@ def run(request: Request, config: KernelConfig) -> Target:
     paths.STAGED.unlink(missing_ok=True)
     try:
         kernel = catalogue.choose(catalogue.list_kernels(config), request.kernel, blocked.read())
+        if config.lean_initrd and kernel.initrds:
+            kernel = _with_lean_initrd(kernel)
         _keep_loaders_words(request)
         target = _load(kernel, request, config)
         paths.STAGED.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,21 @@ def run(request: Request, config: KernelConfig) -> Target:
         _disarm_after(error)
         raise
     return target
+
+
+def make_initrd(request: Request, config: KernelConfig) -> None:
+    """Have a lean one of the kernel that `request` asks for, for `run`.  Raises LiveUpdateError."""
+    kernel = catalogue.choose(catalogue.list_kernels(config), request.kernel, blocked.read())
+    if kernel.initrds and not lean.ready(kernel.release, kernel.initrds[-1]):
+        lean.build(kernel.release, kernel.initrds[-1])
+
+
+def _with_lean_initrd(kernel: Kernel) -> Kernel:
+    """The kernel, with the lean one, if there is one, in place of its full one: that is the last,
+    after microcode."""
+    *before, full = kernel.initrds
+    made = lean.ready(kernel.release, full)
+    return dataclasses.replace(kernel, initrds=(*before, made)) if made else kernel
 
 
 def unstage() -> None:
@@ -154,7 +172,8 @@ def _keep_loaders_words(request: Request) -> None:
 
 
 def _open_initrd(path: Path, config: KernelConfig) -> int:
-    fd = verify.open_trusted(path, config.allowed_folders)
+    ours = f"/{paths.LEAN_INITRDS.relative_to(paths.ROOT)}"
+    fd = verify.open_trusted(path, (*config.allowed_folders, ours))
     if not os.fstat(fd).st_size:
         os.close(fd)
         raise BadKernel(f"{path} is empty", "", "make it again, with update-initramfs or dracut")
