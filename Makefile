@@ -41,6 +41,7 @@ test-system: $(ready)
 	$(python) -m pytest tests/system
 
 test-desktop: $(ready)
+	tests/eslint/run
 	$(python) -m tests.lab desktop
 	$(python) -m tests.desktop
 	$(python) -m pytest tests/graphical

@@ -73,6 +73,8 @@ export class Host {
         try {
             while (this._stale && this._there) {
                 this._stale = false;
+                // One after the other is what is wanted.
+                // eslint-disable-next-line no-await-in-loop
                 const status = await this._status();
                 if (this._there)
                     this._changed(status);
@@ -109,17 +111,19 @@ export class Host {
 
     _call(path, iface, method, args, flags = Gio.DBusCallFlags.NONE) {
         const limit = flags === Gio.DBusCallFlags.NONE ? -1 : PASSWORD_MS;
-        return new Promise((resolve, reject) => this._bus.call(
-            NAME, path, iface, method, args, null,
-            flags | Gio.DBusCallFlags.NO_AUTO_START, limit, this._cancellable,
-            (bus, result) => {
-                try {
-                    resolve(bus.call_finish(result).recursiveUnpack());
-                } catch (error) {
-                    if (error instanceof GLib.Error)
-                        Gio.DBusError.strip_remote_error(error);
-                    reject(error);
-                }
-            }));
+        return new Promise((resolve, reject) => {
+            this._bus.call(
+                NAME, path, iface, method, args, null,
+                flags | Gio.DBusCallFlags.NO_AUTO_START, limit, this._cancellable,
+                (bus, result) => {
+                    try {
+                        resolve(bus.call_finish(result).recursiveUnpack());
+                    } catch (error) {
+                        if (error instanceof GLib.Error)
+                            Gio.DBusError.strip_remote_error(error);
+                        reject(error);
+                    }
+                });
+        });
     }
 }
