@@ -112,6 +112,15 @@ def described(vm: Machine) -> str:
     )
 
 
+def without_carrier(vm: Machine) -> list[str]:
+    """The carrier that this kernel cannot have, in words."""
+    option = "CONFIG_KEXEC_HANDOVER"
+    built = vm.run(f"grep -w {option} /boot/config-{release(vm)}", check=False).stdout.strip()
+    if built == f"{option}=y":
+        return []
+    return [f"liveupdated (handover): {release(vm)} says {built or f'nothing of {option}'!r}"]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.blackout")
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
@@ -124,6 +133,7 @@ def main() -> int:
     disk = deb.layer(system, deb.build_deb())
     found: list[Row] = []
     failures: list[str] = []
+    code = 0
     with TemporaryDirectory(prefix="bench-") as folder:
         own_boot = firmware.arguments(Path(folder), system.kernel(KERNEL))
         for ways, arguments in (([FIRMWARE], own_boot), (WAYS, [])):
@@ -138,6 +148,8 @@ def main() -> int:
             ) as vm:
                 vm.wait_running()
                 furnish(vm, most)
+                if LIVEUPDATED in ways:
+                    failures += without_carrier(vm)
                 results = Results(described(vm), found, failures)
                 for number, load, way in product(range(given.rounds), loads, ways):
                     if number and given.once and load not in QUICK:
@@ -146,6 +158,7 @@ def main() -> int:
                         found += measure(vm, load, way, number)
                     except (LabError, TimeoutError) as error:
                         # The others have taken long, and are right nevertheless.
+                        code = 1
                         why = str(error).splitlines()[0]
                         failures.append(f"{way.name}, {load.mib} MiB, {load.services}: {why}")
                         print(failures[-1], vm.evidence(), sep="\n", flush=True)
@@ -153,7 +166,7 @@ def main() -> int:
                         vm.wait_running()
                     rows.write(results)
     report.write(rows.read())
-    return bool(failures)
+    return code
 
 
 if __name__ == "__main__":

@@ -24,16 +24,18 @@ PACKAGES = (
     # its tests, which run there
     "python3-pytest fonts-dejavu-core desktop-file-utils appstream gettext gir1.2-atspi-2.0"
 )
+PLASMA = PACKAGES + " plasma-desktop plasma-workspace"
+"""With KDE's desktop in addition, which is as large as all of the others."""
 SUITES = ("trixie", "sid")
 """With GNOME 48, and with the newest."""
 
 
-def image(suite: str = SUITES[0]) -> Image:
+def image(suite: str = SUITES[0], packages: str = PACKAGES) -> Image:
     """The image; the first call builds it, which takes some minutes and needs root."""
-    recipe = "desktop-" + cache.digest(*options(PACKAGES), suite)
+    recipe = "desktop-" + cache.digest(*options(packages), suite)
 
     def build(path: Path) -> None:
         path.mkdir()
-        bootstrap(path / "root", PACKAGES, (suite,), ())
+        bootstrap(path / "root", packages, (suite,), ())
 
     return Image(cache.made(cache.folder() / "images" / recipe, build))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is saved travels in memory that neither kernel touches, and the stop before is quick."""
+"""What is saved travels in memory that neither kernel touches, the stop before is quick, and the
+initrd is lean."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def test_images_travel_in_memory_and_the_stop_is_quick(
     before = redis(vm)
     nothing_is_formatted_that_may_be_of_use(vm)
     set_up(vm)
+    full_kib = a_lean_initrd_is_wanted(vm)
 
     kernel = kernel_id(vm, "7.3")
     plan = ctl(vm, f"plan --kernel {kernel}")
@@ -45,6 +48,7 @@ def test_images_travel_in_memory_and_the_stop_is_quick(
     assert session["carrier"] == "pmem", session["notes"]
     assert outcomes(session)[REDIS] == ("carried", "carried")
     file_systems_were_clean(vm)
+    assert 0 < initrd_kib(vm) < full_kib
     after = redis(vm)
     assert release(vm).startswith("7.3")
     assert (after["run_id"], after["keys"]) == (before["run_id"], "1000")
@@ -74,6 +78,20 @@ def set_up(vm: Machine) -> None:
     assert vm.run(f"stat -c '%a %u' {MOUNT}").stdout == "700 0\n"
     again = ctl(vm, "carrier set-up 1G", timeout=JUMP_LIMIT_S)
     assert again["free_bytes"] == found["free_bytes"]
+
+
+def a_lean_initrd_is_wanted(vm: Machine) -> int:
+    """There is a full one, of so many KiB."""
+    vm.run("cp -p /var/lib/lab/boot/initrd.img-7.3* /boot/")
+    vm.put(b"[kernels]\nlean_initrd = true\n", "/etc/liveupdated/conf.d/50-lean.toml")
+    vm.run("systemctl try-reload-or-restart liveupdated")
+    return int(vm.run("du -k --apparent-size /boot/initrd.img-7.3*").stdout.split()[0])
+
+
+def initrd_kib(vm: Machine) -> int:
+    """Of the one that this boot had, by the kernel's log; 0 for none."""
+    freed = re.search(r"Freeing initrd memory: (\d+)K", vm.run("dmesg").stdout)
+    return int(freed[1]) if freed else 0
 
 
 def never_ends(vm: Machine) -> None:
