@@ -24,6 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "BLOCKED_KERNELS", tmp_path / "var/lib/liveupdated/blocked.json")
     loader = tmp_path / "var/lib/liveupdated/loader-cmdline.json"
     monkeypatch.setattr(paths, "LOADER_CMDLINE", loader)
+    monkeypatch.setattr(paths, "LEAN_INITRDS", tmp_path / "run/liveupdated/initrd")
     monkeypatch.setattr(paths, "STAGED", tmp_path / "run/liveupdated/staged.json")
     monkeypatch.setattr(paths, "STAGE_REQUEST", tmp_path / "run/liveupdated/stage-request.json")
     monkeypatch.setattr(verify, "TRUSTED_UID", os.getuid())

@@ -20,7 +20,6 @@ FULL = f"boot/initrd.img-{RELEASE}"
 
 @pytest.fixture
 def full(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(paths, "LEAN_INITRDS", root / "run/liveupdated/initrd")
     monkeypatch.setattr(pci, "SYS", root / "sys")
     put(root / "etc/initramfs-tools/initramfs.conf", "MODULES=most\n")
     put(root / f"boot/vmlinuz-{RELEASE}", bzimage(RELEASE))
