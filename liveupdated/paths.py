@@ -60,6 +60,8 @@ RESUME_UNIT = "liveupdated-resume.service"
 RESTORE_UNIT = "liveupdated-restore.service"
 HEALTH_UNIT = "liveupdated-health.service"
 BASELINE_UNIT = "liveupdated-baseline.service"
+IN_CONTAINER = ROOT / "run/systemd/container"
+"""By systemd's container interface."""
 PMEM_UNIT = "var-lib-liveupdated-pmem.mount"
 PMEM_UNIT_FILE = ROOT / "etc/systemd/system" / PMEM_UNIT
 """Written by `liveupdatectl carrier set-up`."""

@@ -180,7 +180,10 @@ class Coordinator:
         at = await self._manager.unit_property(
             "basic.target", "Unit", "ActiveEnterTimestampMonotonic"
         )
-        return int(at or 0)
+        if not paths.IN_CONTAINER.exists():
+            return int(at or 0)
+        # There the clock is that of the host's boot.
+        return int(at or 0) - int(await self._manager.own_property("UserspaceTimestampMonotonic"))
 
     async def _choose(self, kernel_id: str) -> Kernel:
         """The kernel of that id, or the newest that is not blocked.  Raises NotFound, Blocked,

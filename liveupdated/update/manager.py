@@ -89,10 +89,16 @@ class Manager:
     async def is_there(self) -> bool:
         """Whether systemd answers; once it has handed over to systemd-shutdown(8) it does not."""
         try:
-            await self._bus.call(SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", "ss", MANAGER, "Version")
+            await self.own_property("Version")
         except LiveUpdateError:
             return False
         return True
+
+    async def own_property(self, name: str) -> Any:
+        """One of the manager's own."""
+        get = (SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get")
+        [value] = await self._bus.call(*get, "ss", MANAGER, name)
+        return value
 
     async def unit_property(self, unit: str, interface: str, name: str) -> Any:
         """A property of a unit's object; None when it has no such property."""

@@ -39,11 +39,9 @@ def main() -> int:
     if sys.argv[1] == "texts":
         print(json.dumps([said for node in found if (said := words(node))]))
         return 0
-    for node in found:
-        action = node.get_action_iface()
-        if action and words(node) == sys.argv[2]:
-            return 0 if Atspi.Action.do_action(action, 0) else 1
-    return 1
+    # Of several with that label, Qt's Buttons among them, one is what is seen.
+    actions = (node.get_action_iface() for node in found if words(node) == sys.argv[2])
+    return not any(action and Atspi.Action.do_action(action, 0) for action in actions)
 
 
 sys.exit(main())

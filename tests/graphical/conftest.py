@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from tests.graphical import host
-from tests.graphical.desk import Desk, Gnome, Xfce
+from tests.graphical.desk import Desk, Gnome, Kde, Xfce
 from tests.lab import container, deb, desktop
 from tests.lab.container import Container
 
@@ -33,8 +33,16 @@ def xfce(request: pytest.FixtureRequest) -> Iterator[Xfce]:
     yield from _desk(request, desktop.SUITES[0], Xfce)
 
 
-def _desk(request: pytest.FixtureRequest, suite: str, kind: type[_D]) -> Iterator[_D]:
-    image = desktop.image(suite)
+@pytest.fixture(scope="module")
+def kde(request: pytest.FixtureRequest) -> Iterator[Kde]:
+    """The same with KDE's Plasma."""
+    yield from _desk(request, desktop.SUITES[0], Kde, desktop.PLASMA)
+
+
+def _desk(
+    request: pytest.FixtureRequest, suite: str, kind: type[_D], packages: str = desktop.PACKAGES
+) -> Iterator[_D]:
+    image = desktop.image(suite, packages)
     layer = container.layer(image, *map(deb.build_deb, PACKAGES))
     with Container(image, layers=[layer]) as box:
         host.prepare(box)

@@ -43,6 +43,13 @@ _SHELL = "/usr/bin/gnome-shell --headless --wayland --unsafe-mode --no-x11"
 _GNOME = "LIBGL_ALWAYS_SOFTWARE=1 XDG_SESSION_TYPE=wayland XDG_CURRENT_DESKTOP=GNOME"
 
 
+_KWIN = "/usr/bin/kwin_wayland --x11-display=:7 --width=1280 --height=720 --socket=wayland-0"
+_KDE = (
+    "XDG_SESSION_TYPE=wayland XDG_CURRENT_DESKTOP=KDE KDE_FULL_SESSION=true KWIN_COMPOSE=Q "
+    "QT_QUICK_BACKEND=software QT_LINUX_ACCESSIBILITY_ALWAYS_ON=1 "
+)
+
+
 class Desk(ABC):
     """The user's half of a container."""
 
@@ -162,15 +169,21 @@ class Gnome(Desk):
         self.keep_picture(f"gnome-{self.version}-{name}")
 
 
-class Xfce(Desk):
-    """With the notifications of Xfce, on an X server with nothing else."""
+class OnX(Desk):
+    """On an X server; looked at as assistive technology does."""
+
+    name: str
 
     def __init__(self, box: Container) -> None:
         super().__init__(box)
         self.start("x", "/usr/bin/Xvfb :7 -screen 0 1280x720x24 -nolisten tcp", "A=b")
         self.run("until [ -S /tmp/.X11-unix/X7 ]; do sleep 0.1; done")
-        self.tell("DISPLAY=:7 XDG_CURRENT_DESKTOP=XFCE")
+        self.set_up()
         self.arrive()
+
+    @abstractmethod
+    def set_up(self) -> None:
+        """What is there before the session has arrived."""
 
     def texts(self) -> list[str]:
         return self.read()
@@ -181,4 +194,30 @@ class Xfce(Desk):
     def picture(self, name: str) -> None:
         time.sleep(1)
         self.run("DISPLAY=:7 scrot --overwrite /tmp/picture.png")
-        self.keep_picture(f"xfce-{name}")
+        self.keep_picture(f"{self.name}-{name}")
+
+
+class Xfce(OnX):
+    """With the notifications of Xfce and nothing else: they are started when there is one."""
+
+    name = "xfce"
+
+    def set_up(self) -> None:
+        self.tell("DISPLAY=:7 XDG_CURRENT_DESKTOP=XFCE")
+
+
+class Kde(OnX):
+    """With KDE's Plasma: KWin in a window of the X server, and the panel, which notifies."""
+
+    name = "kde"
+
+    def set_up(self) -> None:
+        self.start("kwin", _KWIN, f"DISPLAY=:7 {_KDE}")
+        self.run(f"until [ -S /run/user/{UID}/wayland-0 ]; do sleep 0.1; done")
+        environment = f"WAYLAND_DISPLAY=wayland-0 QT_QPA_PLATFORM=wayland {_KDE}"
+        self.tell(environment)
+        self.start("plasma", "/usr/bin/plasmashell --no-respawn", environment)
+        notifies = "busctl --user status org.freedesktop.Notifications"
+        self.run(f"until {notifies} >/dev/null 2>&1; do sleep 0.2; done")
+        # What is shown goes by itself, and Qt begins to tell of it when it is first asked.
+        self.until_text("plasmashell")
