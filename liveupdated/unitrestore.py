@@ -42,7 +42,7 @@ EARLY = f"""\
 # As soon as the file systems are there, not with the rest of the system: what it needs besides, its
 # launcher waits for.  Its own After= is in force as ever.
 DefaultDependencies=no
-After={paths.RESTORE_UNIT} local-fs.target systemd-sysctl.service
+After={paths.RESTORE_UNIT} {paths.CRIU_UNIT} local-fs.target systemd-sysctl.service
 Conflicts=shutdown.target
 Before=shutdown.target
 """

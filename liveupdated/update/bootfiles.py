@@ -7,7 +7,7 @@ Not synced: the shutdown does that, and without the jump nobody reads them.
 
 from pathlib import Path
 
-from liveupdated import systemd, unitrestore
+from liveupdated import criu, paths, systemd, unitrestore
 from liveupdated.session import Session, Store, boot_id, remove_tree
 from liveupdated.workloads import kind
 
@@ -69,6 +69,9 @@ def _files(store: Store, session: Session) -> dict[str, str]:
         f"{name}.d/{unitrestore.DROPIN}": f"[Service]\nStartupCPUWeight={weight}\n"
         for name, weight in ON_THE_WAY.items()
     }
+    if any(workload.saved and criu.KERNEL in workload.needs for workload in session.workloads):
+        dropin = f"[Unit]\nWants={paths.CRIU_UNIT}\n"
+        files[f"{paths.RESTORE_UNIT}.d/{unitrestore.DROPIN}"] = dropin
     for workload in session.workloads:
         files |= kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
     return files

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated import paths, systemd, unitrestore
+from liveupdated import criu, paths, systemd, unitrestore
 from liveupdated.errors import (
     BadSession,
     BudgetExceeded,
@@ -153,6 +153,20 @@ def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token:
         file = root / "proc" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
+
+
+def test_criu_looks_at_the_new_kernel_once_where_memory_comes_back(
+    store: Store, kind: Obedient
+) -> None:
+    session = opened(store, "a", "b")
+    wanted = store.folder(session.id) / "boot/units" / f"{paths.RESTORE_UNIT}.d"
+    bootfiles.write(store, session)
+    assert not wanted.exists()
+    session.workloads[1].needs.append(criu.KERNEL)
+    session.workloads[1].saved = {"launch": "digest"}
+    bootfiles.write(store, session)
+    [dropin] = wanted.iterdir()
+    assert dropin.read_text() == f"[Unit]\nWants={paths.CRIU_UNIT}\n"
 
 
 def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obedient) -> None:
