@@ -56,8 +56,9 @@ def refuse_twice(work: Path) -> None:
     Raises RestoreFailed; systemd's automatic restart is the unit's own by then.
     """
     if (work / "running").exists():
-        from liveupdated import systemd  # noqa: PLC0415  hardly ever needed
+        from liveupdated import systemd, unitrestore  # noqa: PLC0415  hardly ever needed
 
+        (work / unitrestore.SETTLED).touch()
         systemd.reload()
         raise RestoreFailed("it was brought back in this boot before")
 

@@ -6,6 +6,10 @@ below `paths.RESTORING`: `running` or `failed` in the end, and `error` in words.
 fails, systemd's own automatic restart starts the unit afresh, from its own definition, which by
 then is back.
 
+The definition must not change while a start is under way: systemd ignores the end of a process that
+is none of the new definition's (service_sigchld_event() in its service.c).  `failed` is touched
+after the start, and where `running` is touched within it, `settle` tells when it is over.
+
 Standard library only: the restore worker reads this on the blackout's clock.
 """
 
@@ -29,6 +33,7 @@ RUNNING_LIMIT_S = 400.0
 STARTS = 3
 """How often a unit that fails is started: what it needs may come up meanwhile."""
 POLL_S = 0.05
+SETTLED = "settled"
 
 AFRESH = """\
 # If it fails: start afresh without telling the dependents.  By then the restore worker has had this
@@ -80,6 +85,24 @@ def tried(name: str) -> bool:
 def until_tried(name: str) -> str:
     """A line for a boot file: once the restore has had its try, the unit is its own again."""
     return until(folder(name) / "running", folder(name) / "failed")
+
+
+def until_settled(name: str) -> str:
+    """The same, where what runs in the unit touches `running` itself, before its start is over."""
+    return until(folder(name) / SETTLED, folder(name) / "failed")
+
+
+def settle() -> None:
+    """With the next reload, all that have come back are their own again."""
+    names = [each.name for each in paths.RESTORING.glob("*") if (each / "running").exists()]
+    end = time.monotonic() + RUNNING_LIMIT_S
+    while names and time.monotonic() < end:
+        shown = systemd.show(names, ["ActiveState"]).values()
+        if all(unit.get("ActiveState") != "activating" for unit in shown):
+            break
+        time.sleep(POLL_S)
+    for name in names:
+        (folder(name) / SETTLED).touch()
 
 
 def until(*served: Path) -> str:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from liveupdated import instructions, paths, systemd
+from liveupdated import instructions, paths, systemd, unitrestore
 from liveupdated.carriers import pmem
 from liveupdated.errors import BadSession, LiveUpdateError, ServiceError
 from liveupdated.session import (
@@ -177,4 +177,5 @@ def _give_units_back() -> None:
     """
     with contextlib.suppress(ServiceError):  # degraded is an answer too
         systemd.systemctl("is-system-running", "--wait", timeout_s=BOOT_LIMIT_S)
+    unitrestore.settle()
     systemd.reload()

@@ -338,7 +338,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     launcher = f"{paths.LIBEXEC}/restore-unit {artifacts} {workload.saved['launch']} {work}"
     text = f"""\
 # Written by liveupdated: this once the start of the service is the restore of its checkpoint.
-{unitrestore.until_tried(workload.name)}[Unit]
+{unitrestore.until_settled(workload.name)}[Unit]
 {unitrestore.EARLY}{unitrestore.AFTER_RUN if workload.saved["after_run"] else ""}[Service]
 {unitrestore.FIRST}Type=forking
 PIDFile={work}/pid

@@ -313,7 +313,8 @@ def test_a_commit_whose_save_is_undone_does_nothing(store: Store, kind: Obedient
         committed = pool.submit(save.commit, store)
         with pytest.raises(SaveFailed):
             save.run(store)
-        with pytest.raises(Cancelled, match="called off"):
+        # What it says depends on who was first.
+        with pytest.raises((Cancelled, BadSession), match="called off|is abandoned"):
             committed.result()
 
 
