@@ -314,7 +314,7 @@ def test_a_commit_whose_save_is_undone_does_nothing(store: Store, kind: Obedient
         with pytest.raises(SaveFailed):
             save.run(store)
         # What it says depends on who was first.
-        with pytest.raises((Cancelled, BadSession), match="called off|is abandoned"):
+        with pytest.raises((Cancelled, BadSession), match=r"called off|is abandoned"):
             committed.result()
 
 
