@@ -267,7 +267,7 @@ def ready(artifacts: Path, digest: str, work: Path) -> None:
     words = commands(artifacts, saved, work, fds, keep_tcp=bool(sockets.connections))
     if not any("\n" in word for command in words for word in command):
         text = "".join("\n".join([*command, "", ""]) for command in words)
-        (work / COMMANDS).write_text(text)
+        (work / COMMANDS).write_text(text, errors="surrogateescape")
 
 
 def commands(
