@@ -69,7 +69,9 @@ def _files(store: Store, session: Session) -> dict[str, str]:
         f"{name}.d/{unitrestore.DROPIN}": f"[Service]\nStartupCPUWeight={weight}\n"
         for name, weight in ON_THE_WAY.items()
     }
-    if any(workload.saved and criu.KERNEL in workload.needs for workload in session.workloads):
+    # A single restore would only wait for it: it cannot begin before systemd-sysctl.service either.
+    by_criu = [w for w in session.workloads if w.saved and criu.KERNEL in w.needs]
+    if len(by_criu) > 1:
         dropin = f"[Unit]\nWants={paths.CRIU_UNIT}\n"
         files[f"{paths.RESTORE_UNIT}.d/{unitrestore.DROPIN}"] = dropin
     for workload in session.workloads:

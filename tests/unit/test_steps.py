@@ -155,15 +155,16 @@ def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token:
         file.write_text(f"{text}\n")
 
 
-def test_criu_looks_at_the_new_kernel_once_where_memory_comes_back(
+def test_criu_looks_at_the_new_kernel_once_for_several_restores(
     store: Store, kind: Obedient
 ) -> None:
     session = opened(store, "a", "b")
     wanted = store.folder(session.id) / "boot/units" / f"{paths.RESTORE_UNIT}.d"
-    bootfiles.write(store, session)
-    assert not wanted.exists()
-    session.workloads[1].needs.append(criu.KERNEL)
-    session.workloads[1].saved = {"launch": "digest"}
+    for workload in session.workloads:
+        bootfiles.write(store, session)
+        assert not wanted.exists()
+        workload.needs.append(criu.KERNEL)
+        workload.saved = {"launch": "digest"}
     bootfiles.write(store, session)
     [dropin] = wanted.iterdir()
     assert dropin.read_text() == f"[Unit]\nWants={paths.CRIU_UNIT}\n"
