@@ -57,8 +57,8 @@ TABLE = (
 
 
 # systemd-modules-load.service(8).  udev would find them by itself, but a driver that it loads makes
-# a device which comes behind all others that wait: under emulation the network is up seconds later,
-# and memory that was set aside.
+# a device which comes behind all others that wait: under emulation the network, and memory that was
+# set aside, are there seconds later.
 LOAD = "modules_load"
 
 

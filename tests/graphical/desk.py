@@ -41,12 +41,10 @@ ExecStart={command}
 """
 _SHELL = "/usr/bin/gnome-shell --headless --wayland --unsafe-mode --no-x11"
 _GNOME = "LIBGL_ALWAYS_SOFTWARE=1 XDG_SESSION_TYPE=wayland XDG_CURRENT_DESKTOP=GNOME"
-
-
 _KWIN = "/usr/bin/kwin_wayland --x11-display=:7 --width=1280 --height=720 --socket=wayland-0"
 _KDE = (
     "XDG_SESSION_TYPE=wayland XDG_CURRENT_DESKTOP=KDE KDE_FULL_SESSION=true KWIN_COMPOSE=Q "
-    "QT_QUICK_BACKEND=software QT_LINUX_ACCESSIBILITY_ALWAYS_ON=1 "
+    "QT_QUICK_BACKEND=software QT_LINUX_ACCESSIBILITY_ALWAYS_ON=1"
 )
 
 
