@@ -95,14 +95,24 @@ def until_settled(name: str) -> str:
 def settle() -> None:
     """With the next reload, all that have come back are their own again."""
     names = [each.name for each in paths.RESTORING.glob("*") if (each / "running").exists()]
-    end = time.monotonic() + RUNNING_LIMIT_S
-    while names and time.monotonic() < end:
-        shown = systemd.show(names, ["ActiveState"]).values()
-        if all(unit.get("ActiveState") != "activating" for unit in shown):
-            break
-        time.sleep(POLL_S)
+    if names:
+        _await_started(names)
     for name in names:
         (folder(name) / SETTLED).touch()
+
+
+def _await_started(names: list[str]) -> bool:
+    """Wait until no start of these units is under way; whether none of them failed.
+
+    A unit that was only to start something is inactive then.
+    """
+    end = time.monotonic() + RUNNING_LIMIT_S
+    while True:
+        shown = systemd.show(names, ["ActiveState"])
+        states = {unit.get("ActiveState", "") for unit in shown.values()}
+        if "activating" not in states or time.monotonic() > end:
+            return not states & {"activating", "failed"}
+        time.sleep(POLL_S)
 
 
 def until(*served: Path) -> str:
@@ -141,7 +151,7 @@ def in_place(
         systemd.reload()
         unitfiles.start(name, unit_files)
         # systemd still has the pid to read, where the drop-in says.
-        came = _wait(name) and wait_active(name)
+        came = _wait(name) and _await_started([name])
     finally:
         systemd.remove_files(files)
         systemd.reload()
