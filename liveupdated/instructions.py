@@ -53,13 +53,11 @@ def refuse_twice(work: Path) -> None:
     """For the launcher of a unit that is its own again later: what was brought back in this boot,
     and has ended since, starts from its own definition.
 
-    Raises RestoreFailed; systemd's automatic restart is the unit's own by then.
+    Raises RestoreFailed.  systemd's automatic restart is the unit's own by then: the restore worker
+    sees to that (`unitrestore.give_back_what_ended`), as no definition may change while a start of
+    it is under way.
     """
     if (work / "running").exists():
-        from liveupdated import systemd, unitrestore  # noqa: PLC0415  hardly ever needed
-
-        (work / unitrestore.SETTLED).touch()
-        systemd.reload()
         raise RestoreFailed("it was brought back in this boot before")
 
 

@@ -7,8 +7,8 @@ fails, systemd's own automatic restart starts the unit afresh, from its own defi
 then is back.
 
 The definition must not change while a start is under way: systemd ignores the end of a process that
-is none of the new definition's (service_sigchld_event() in its service.c).  `failed` is touched
-after the start, and where `running` is touched within it, `settle` tells when it is over.
+is none of the new definition's (service_sigchld_event() in its service.c).  `running` and `failed`
+are touched while systemd still waits for one: `let_go` and `settle` wait for its end.
 
 Standard library only: the restore worker reads this on the blackout's clock.
 """
@@ -30,6 +30,8 @@ FRESH_LIMIT_S = 180
 START_LIMIT_S = int(TURN_LIMIT_S) + 180
 """For a start that is a restore: first it waits for its turn."""
 RUNNING_LIMIT_S = 400.0
+END_LIMIT_S = 20.0
+"""For what systemd runs after a start that failed."""
 STARTS = 3
 """How often a unit that fails is started: what it needs may come up meanwhile."""
 POLL_S = 0.05
@@ -82,23 +84,39 @@ def tried(name: str) -> bool:
     return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
 
 
-def until_tried(name: str) -> str:
-    """A line for a boot file: once the restore has had its try, the unit is its own again."""
-    return until(folder(name) / "running", folder(name) / "failed")
-
-
 def until_settled(name: str) -> str:
-    """The same, where what runs in the unit touches `running` itself, before its start is over."""
+    """A line for a boot file: once the restore has had its try, the unit is its own again."""
     return until(folder(name) / SETTLED, folder(name) / "failed")
 
 
 def settle() -> None:
-    """With the next reload, all that have come back are their own again."""
+    """All that have come back are their own again."""
     names = [each.name for each in paths.RESTORING.glob("*") if (each / "running").exists()]
     if names:
         _await_started(names)
     for name in names:
         (folder(name) / SETTLED).touch()
+    systemd.reload()
+
+
+def give_back_what_ended() -> None:
+    """What has come back, has ended and was started once more, was refused that by its launcher:
+    its automatic restart is to be its own."""
+    for work in paths.RESTORING.glob("*"):
+        if (work / "running").exists() and (work / "failed").exists():
+            let_go(work.name)
+            (work / "running").unlink()
+
+
+def let_go(name: str) -> None:
+    """What failed is its own again, once systemd waits for nothing of the restore any more."""
+    end = time.monotonic() + END_LIMIT_S
+    while time.monotonic() < end:
+        state = systemd.show_one(name, "SubState").get("SubState", "")
+        if not state.startswith(("start", "stop", "final")):
+            break
+        time.sleep(POLL_S)
+    systemd.reload()
 
 
 def _await_started(names: list[str]) -> bool:
@@ -129,7 +147,7 @@ def watch(name: str, why: Why, fresh: Fresh | None = None) -> tuple[Outcome, str
         return Outcome.CARRIED, read_text(folder(name) / "note")
     cause = _cause(name, why)
     (folder(name) / "failed").touch()  # where it was the limit that ended the wait
-    systemd.reload()  # the generator leaves out what failed: the definition is the unit's own
+    let_go(name)
     came = (fresh or wait_active)(name)
     reason = f"its checkpoint could not be restored ({cause}); "
     if came:

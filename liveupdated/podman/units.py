@@ -42,7 +42,7 @@ def own_files(facts: dict[str, Json], command: str) -> dict[str, str]:
     others = " ".join(sorted({own(other) for other in facts["joins"].values()}))
     text = f"""\
 # Written by liveupdated for the boot after a jump.
-{unitrestore.until_tried(unit)}[Unit]
+{unitrestore.until_settled(unit)}[Unit]
 Description=Bring Container {facts["id"][:12]} Back after a Live Update
 After={paths.RESTORE_UNIT} network.target {FIREWALLS} {others}
 Before=podman-restart.service podman-auto-update.service
@@ -56,7 +56,7 @@ TimeoutStartSec={unitrestore.START_LIMIT_S}
 UMask=0022
 LimitCORE=0
 """
-    wants = f"{unitrestore.until_tried(unit)}[Unit]\nWants={unit}\n"
+    wants = f"{unitrestore.until_settled(unit)}[Unit]\nWants={unit}\n"
     return {unit: text, f"multi-user.target.d/{unit}.conf": wants}
 
 
@@ -64,7 +64,7 @@ def owner_files(owner: str, command: str, work: Path) -> dict[str, str]:
     """The drop-in that makes the next start of the service the restore of its container."""
     text = f"""\
 # Written by liveupdated: this once the start of the container is the restore of its checkpoint.
-{unitrestore.until_tried(owner)}[Unit]
+{unitrestore.until_settled(owner)}[Unit]
 After={paths.RESTORE_UNIT} {FIREWALLS}
 [Service]
 {unitrestore.FIRST}Type=notify
@@ -87,7 +87,7 @@ def later_files(owner: str, others: list[str]) -> dict[str, str]:
         return {}
     text = f"""\
 # Written by liveupdated: these come back with the addresses that they had.
-{unitrestore.until_tried(owner)}[Unit]
+{unitrestore.until_settled(owner)}[Unit]
 After={" ".join(others)}
 """
     return {f"{owner}.d/{unitrestore.DROPIN}": text}

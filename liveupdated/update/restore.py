@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import time
+from threading import Thread
 
 from liveupdated import instructions, paths, systemd, unitrestore
 from liveupdated.carriers import pmem
@@ -42,6 +43,7 @@ STOPPED_FILE = "stopped"
 """In the session's folder; touched by liveupdated-stopped.service as the last act of a shutdown."""
 
 BOOT_LIMIT_S = 120.0
+ENDED_POLL_S = 1.0
 WRITABLE_LIMIT_S = 60.0
 
 
@@ -172,10 +174,16 @@ def _give_units_back() -> None:
     """The generator has nothing to add any more: the units are their own again.
 
     It can wait: systemd does nothing else meanwhile, and the network, through which the workloads
-    are asked, is not up yet.  A unit that starts once more before that sees to it itself
-    (`instructions.refuse_twice`).
+    are asked, is not up yet.
     """
+    boot = Thread(target=_await_boot)
+    boot.start()
+    while boot.is_alive():
+        unitrestore.give_back_what_ended()
+        boot.join(ENDED_POLL_S)
+    unitrestore.settle()
+
+
+def _await_boot() -> None:
     with contextlib.suppress(ServiceError):  # degraded is an answer too
         systemd.systemctl("is-system-running", "--wait", timeout_s=BOOT_LIMIT_S)
-    unitrestore.settle()
-    systemd.reload()

@@ -260,7 +260,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     # The launcher has full privileges (+), QEMU those of the unit.
     text = f"""\
 # Written by liveupdated: this once QEMU starts with the state that was saved.
-{unitrestore.until_tried(workload.name)}[Unit]
+{unitrestore.until_settled(workload.name)}[Unit]
 After={paths.RESTORE_UNIT}
 [Service]
 {unitrestore.FIRST}Type={workload.saved["type"]}

@@ -31,13 +31,35 @@ def test_a_unit_is_its_own_again_once_its_start_is_over(
         assert not (unitrestore.folder("a.service") / unitrestore.SETTLED).exists()
         return {"a.service": {"ActiveState": next(states)}}
 
+    reloads: list[bool] = []
+    settled = unitrestore.folder("a.service") / unitrestore.SETTLED
     monkeypatch.setattr(systemd, "show", show)
+    monkeypatch.setattr(systemd, "reload", lambda: reloads.append(settled.exists()))
     for name in ("a.service", "b.service"):
         unitrestore.prepare(name)
     (unitrestore.folder("a.service") / "running").touch()
     (unitrestore.folder("b.service") / "failed").touch()
     unitrestore.settle()
-    settled = unitrestore.folder("a.service") / unitrestore.SETTLED
-    assert settled.exists()
+    assert reloads == [True]
     assert str(settled) in unitrestore.until_settled("a.service")
     assert not (unitrestore.folder("b.service") / unitrestore.SETTLED).exists()
+
+
+def test_what_failed_is_its_own_again_once_nothing_of_the_restore_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter(["start", "stop-post", "auto-restart"])
+    reloads: list[str] = []
+    monkeypatch.setattr(paths, "RESTORING", tmp_path)
+    monkeypatch.setattr(unitrestore, "POLL_S", 0)
+    monkeypatch.setattr(systemd, "show_one", lambda *_: {"SubState": next(states)})
+    monkeypatch.setattr(systemd, "reload", lambda: reloads.append(next(states, "")))
+    for name in ("came.service", "ended.service", "failed.service"):
+        unitrestore.prepare(name)
+    for name in ("came.service", "ended.service"):
+        (unitrestore.folder(name) / "running").touch()
+    for name in ("ended.service", "failed.service"):
+        (unitrestore.folder(name) / "failed").touch()
+    for _ in range(2):
+        unitrestore.give_back_what_ended()
+    assert reloads == [""]

@@ -129,7 +129,7 @@ def test_what_the_boot_has_restored_is_not_started_again(tmp_path: Path) -> None
 
 def test_a_unit_serves_once(tmp_path: Path) -> None:
     workload = saved()
-    until = unitrestore.until_tried(containers._unit(workload))
+    until = unitrestore.until_settled(containers._unit(workload))
     assert all(until in text for text in containers.boot_files(workload, tmp_path).values())
 
 

@@ -34,7 +34,7 @@ def test_the_next_start_is_the_restore_until_it_had_its_try(
     assert lines.index("ExecStart=") < lines.index('ExecStart=:"/usr/bin/qemu" "-incoming" "defer"')
     load = f"restore-machine load {tmp_path} d1ge57 {unitrestore.folder(UNIT)}"
     assert f"ExecStartPost=+{paths.LIBEXEC}/{load}" in lines
-    assert unitrestore.until_tried(UNIT) in text
+    assert unitrestore.until_settled(UNIT) in text
 
 
 def test_one_that_is_not_carried_is_neither_held_nor_touched(
