@@ -3,6 +3,7 @@
 
 import pytest
 
+from liveupdated import unitrestore
 from tests.lab.container import Container
 
 NAME = "back.service"
@@ -46,3 +47,61 @@ def test_a_start_that_fails_is_told(box: Container) -> None:
 
 def test_a_start_that_fails_after_it_said_that_it_runs_is_told(box: Container) -> None:
     assert f"{NAME} could not be resumed" in in_place(box, ENDS)
+
+
+OWN = "[Service]\nExecStart=sleep infinity\n"
+WORK = f"/run/liveupdated/restoring/{NAME}"
+GENERATOR = f"""\
+#!/bin/sh
+[ -e {WORK}/failed ] || [ -e {WORK}/settled ] && exit
+mkdir -p $1/{NAME}.d
+cp /root/restore.conf $1/{NAME}.d/{unitrestore.DROPIN}
+"""
+RESTORE = f"""\
+[Service]
+Type=forking
+PIDFile={WORK}/pid
+ExecStart=
+ExecStart=/root/launcher
+ExecStopPost=touch {WORK}/failed
+{unitrestore.AFRESH}TimeoutStartSec={unitrestore.START_LIMIT_S}
+"""
+LAUNCHER = f"""\
+#!/bin/sh
+[ ! -e {WORK}/running ] || exit 1
+sleep 1000000 &
+echo $! >{WORK}/pid
+touch {WORK}/running
+"""
+WORKER = """\
+import time
+from liveupdated import unitrestore
+while True:
+    unitrestore.give_back_what_ended()
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("end", ["restart", "kill --signal=KILL"])
+def test_what_ends_before_the_boot_is_over_starts_from_its_own_definition(
+    box: Container, end: str
+) -> None:
+    """And soon: not after the limit of a start, for which systemd would wait."""
+    box.put(OWN.encode(), f"/etc/systemd/system/{NAME}")
+    box.put(RESTORE.encode(), "/root/restore.conf")
+    box.put(LAUNCHER.encode(), "/root/launcher", 0o755)
+    box.put(GENERATOR.encode(), "/etc/systemd/system-generators/jump", 0o755)
+    box.put(WORKER.encode(), "/root/worker")
+    box.run(f"mkdir -p {WORK}; systemctl daemon-reload; systemctl start {NAME}")
+    box.run("systemd-run --unit=worker python3 /root/worker")
+    assert main(box) == "sleep 1000000"
+    box.run(f"systemctl {end} {NAME}", check=False, timeout=300)
+    box.run(f"until systemctl is-active {NAME}; do sleep 0.2; done", timeout=300)
+    assert main(box) == "sleep infinity"
+    shown = box.run(f"systemctl show -P DropInPaths -P NeedDaemonReload {NAME}").stdout
+    assert shown.split() == ["no"]
+
+
+def main(box: Container) -> str:
+    pid = box.run(f"systemctl show -P MainPID {NAME}").stdout.strip()
+    return box.run(f"tr '\\0' ' ' </proc/{pid}/cmdline").stdout.strip()
