@@ -50,6 +50,9 @@ COMMON = [
 KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
 CLOSE_TCP = ["--tcp-close"]
 
+KERNEL_DATA = Path("/run/criu.kdat")
+CHECK_LIMIT_S = 60.0
+
 TRACK = ["--track-mem"]
 """Have the kernel note what is written to: for a dump of what was changed since another one."""
 DUMP_LOG = "dump.log"
@@ -306,6 +309,16 @@ def pre_dump(main: int, images: Path, *, shell_job: bool = False) -> None:
     """
     options = ["pre-dump", *TRACK, *(SHELL_JOB if shell_job else [])]
     _run(main, images, options)
+
+
+def look_at_kernel() -> None:
+    """Have CRIU find out, for all its runs of this boot, what the kernel can: a second under
+    emulation, which the first one else takes, with a workload frozen."""
+    if not KERNEL_DATA.exists():
+        command = [CRIU, "check", "--feature", "mem_dirty_track"]
+        # What it answers is of no interest.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, check=False, capture_output=True, timeout=CHECK_LIMIT_S)
 
 
 def dump(

@@ -11,12 +11,14 @@ The filter is an nftables table a workload, whose elements time out by themselve
 left to take it away, the ports are not closed for ever.  Standard library only.
 """
 
+import contextlib
 import hashlib
 import os
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,8 +132,44 @@ def hold(name: str, found: Sockets) -> None:
 
     Replaces an earlier hold of the same name.  Raises SaveFailed when nft refuses.
     """
-    if found:
+    if not found:
+        return
+    if _together.rulesets is None:
         _nft(ruleset(table(name), found))
+    else:
+        _together.rulesets.append(ruleset(table(name), found))
+
+
+@contextlib.contextmanager
+def held_together() -> Iterator[None]:
+    """For one thread: what it holds within this is held at its end, and nft runs once.
+
+    Raises SaveFailed when nft refuses some of it; the others are held.
+    """
+    rulesets = _together.rulesets = []
+    try:
+        yield
+    finally:
+        _together.rulesets = None
+        if rulesets:
+            _put_all(rulesets)
+
+
+def _put_all(rulesets: Sequence[str]) -> None:
+    try:
+        _nft("".join(rulesets))
+    except SaveFailed:
+        for each in rulesets:  # nft takes all of its input, or nothing
+            with contextlib.suppress(SaveFailed):
+                _nft(each)
+        raise
+
+
+class _Together(threading.local):
+    rulesets: list[str] | None = None
+
+
+_together = _Together()
 
 
 def release(name: str, *, bridged: bool = False) -> None:

@@ -11,9 +11,9 @@ import sys
 import time
 from threading import Thread
 
-from liveupdated import instructions, paths, systemd, unitrestore
+from liveupdated import instructions, paths, systemd, tcp, unitrestore
 from liveupdated.carriers import pmem
-from liveupdated.errors import BadSession, LiveUpdateError, ServiceError
+from liveupdated.errors import BadSession, LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.session import (
     Boot,
     Mark,
@@ -91,8 +91,9 @@ def claim(store: Store, session: Session, start: Mark) -> str:
     if not reason:
         _mount_carrier(session, boot)
         _make_wait(store, session)
-    for workload in session.workloads if not reason else ():
-        kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
+        with contextlib.suppress(SaveFailed), tcp.held_together():
+            for workload in session.workloads:
+                kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
     if reason and bootfiles.generated(store, session):
         # The generator looks at less than the guard: without these the units are their own.
         bootfiles.forget(store, session)

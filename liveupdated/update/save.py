@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from liveupdated import systemd
+from liveupdated import criu, systemd
 from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
 from liveupdated.errors import BadSession, Blocked, Cancelled, LiveUpdateError, NoSpace, SaveFailed
 from liveupdated.session import (
@@ -54,6 +54,7 @@ def run(store: Store) -> None:
     store.store(session)
     try:
         spare = _choose_carrier(session)
+        _look_ahead(session)
         _write_ahead(store, session, spare)
         _hold(session)
         _save_all(store, session)
@@ -104,6 +105,16 @@ def _choose_carrier(session: Session) -> int:
             "make room there, or carry less",
         )
     return spare
+
+
+def _look_ahead(session: Session) -> None:
+    """What can be found out while all run on."""
+    carried = [w for w in session.workloads if w.verdict is Verdict.CARRIED]
+    if any(criu.KERNEL in workload.needs for workload in carried):
+        criu.look_at_kernel()
+    for workload in carried:
+        if look := getattr(kind(workload.kind), "look_ahead", None):
+            look(workload)
 
 
 def _write_ahead(store: Store, session: Session, spare: int) -> None:

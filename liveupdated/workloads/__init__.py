@@ -36,8 +36,10 @@ class Result:
 class Kind(Protocol):
     """What a module in this folder offers.  Each function acts on one workload and may block.
 
-    One more is for kinds that can: `write_ahead(workload, artifacts)` writes below `artifacts`,
-    while all runs on, what `save` then need not write frozen.  It leaves to `save` what it cannot.
+    Two more are for kinds that can, while all runs on and before anything is frozen:
+    `look_ahead(workload)` finds out what `save` then need not, and notes it in `workload.facts`;
+    `write_ahead(workload, artifacts)` writes below `artifacts` what `save` then need not write
+    frozen.  What is in the way of a save they leave to that.
     """
 
     @property

@@ -207,6 +207,20 @@ def hold_files(workload: Workload) -> dict[str, str]:
     return {f"{workload.name}.d/{unitrestore.HOLD_DROPIN}": HOLD}
 
 
+def look_ahead(workload: Workload) -> None:
+    main, pids = _processes(workload.name, workload.facts["cgroup"], workload.facts["main"])
+    unit = systemd.show_one(
+        workload.name, "WatchdogUSec", "RuntimeDirectory", "PIDFile", "PrivateTmp"
+    )
+    kept = _volatile(unit)
+    workload.facts["ahead"] = {
+        "obstacles": criu.obstacles(main, pids),
+        "watchdog_us": timers.span_us(unit["WatchdogUSec"]),
+        "kept": kept,
+        "after_run": _has_in_run(pids, kept),
+    }
+
+
 def write_ahead(workload: Workload, artifacts: Path) -> None:
     if workload.bytes < checkpoint.WORTH_WRITING_AHEAD:
         return
@@ -239,28 +253,26 @@ def _leave(workload: Workload, artifacts: Path, why: str) -> None:
 
 
 def _take(workload: Workload, artifacts: Path, mark: Marker) -> None:
-    main, pids = _processes(workload.name, workload.facts["cgroup"], workload.facts["main"])
-    if found := criu.obstacles(main, pids):
-        raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(found))
+    main, _ = _processes(workload.name, workload.facts["cgroup"], workload.facts["main"])
+    seen = workload.facts.pop("ahead")
+    if seen["obstacles"]:
+        raise SaveFailed(f"{workload.name} cannot be carried", "; ".join(seen["obstacles"]))
     group = cgroup.folder(workload.facts["cgroup"])
-    watchdog_us = timers.span_us(systemd.show_one(workload.name, "WatchdogUSec")["WatchdogUSec"])
-    kept = _volatile(workload.name)
-    after_run = _has_in_run(pids, kept)
+    watchdog_us = seen["watchdog_us"]
     _set_watchdog(main, WATCHDOG_PAUSE_US if watchdog_us else 0)
     mark(FROZEN)
     try:
-        saved = checkpoint.take(workload.name, main, group, artifacts, volatile=kept)
+        saved = checkpoint.take(workload.name, main, group, artifacts, volatile=seen["kept"])
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
         raise
-    workload.saved = {"watchdog_us": watchdog_us, "after_run": after_run, **saved}
+    workload.saved = {"watchdog_us": watchdog_us, "after_run": seen["after_run"], **saved}
     workload.bytes = saved["bytes"]
     mark(SAVED)
 
 
-def _volatile(name: str) -> list[str]:
+def _volatile(unit: systemd.Properties) -> list[str]:
     """What the service has that does not outlive it: RuntimeDirectory=, PIDFile=, PrivateTmp=."""
-    unit = systemd.show_one(name, "RuntimeDirectory", "PIDFile", "PrivateTmp")
     kept = [f"run/{folder}" for folder in unit.get("RuntimeDirectory", "").split()]
     pid_file = unit.get("PIDFile", "").removeprefix("/")
     if pid_file.startswith("run/") and not any(pid_file.startswith(f"{path}/") for path in kept):

@@ -50,6 +50,10 @@ class Obedient:
     def hold_files(self, workload: Workload) -> dict[str, str]:
         return {}
 
+    def look_ahead(self, workload: Workload) -> None:
+        assert not self.calls, "something is frozen already"
+        workload.facts["looked"] = True
+
     def write_ahead(self, workload: Workload, artifacts: Path) -> None:
         self.ahead.append(workload.name)
         assert not self.calls, "something is frozen already"
@@ -58,6 +62,7 @@ class Obedient:
 
     def save(self, workload: Workload, artifacts: Path, mark: Marker) -> None:
         self.calls.append(f"save {workload.name}")
+        assert (workload.verdict is Verdict.CARRIED) == workload.facts.pop("looked", False)
         if workload.name == "refuses":
             raise SaveFailed("refuses could not be checkpointed", "it has a reason")
         mark("frozen")

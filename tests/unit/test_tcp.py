@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from liveupdated import tcp
+from liveupdated.errors import SaveFailed
 from liveupdated.tcp import Endpoint, Sockets
 
 
@@ -46,6 +47,37 @@ def test_the_filter_names_every_end() -> None:
     assert "elements = { 80 }" in text
     check = ["unshare", "--map-root-user", "--net", "nft", "--check", "--file", "-"]
     subprocess.run(check, input=text, text=True, check=True)
+
+
+def test_what_is_held_together_is_one_run_of_nft_and_one_refusal_spares_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def nft(text: str) -> None:
+        asked.append(text)
+        if tcp.table("bad") in text:
+            raise SaveFailed("nft refused the filter of TCP connections")
+
+    monkeypatch.setattr(tcp, "_nft", nft)
+    port = Sockets((), (Endpoint("0.0.0.0", 80),))  # noqa: S104
+    with tcp.held_together():
+        pass
+    assert asked == []
+    with tcp.held_together():
+        tcp.hold("a", port)
+        tcp.hold("nothing", tcp.NONE)
+        tcp.hold("b", port)
+    both = [tcp.ruleset(tcp.table(name), port) for name in ("a", "b")]
+    assert asked == ["".join(both)]
+    check = ["unshare", "--map-root-user", "--net", "nft", "--check", "--file", "-"]
+    subprocess.run(check, input=asked[0], text=True, check=True)
+    with pytest.raises(SaveFailed), tcp.held_together():
+        tcp.hold("bad", port)
+        tcp.hold("b", port)
+    assert asked[-1] == both[1]
+    tcp.hold("a", port)
+    assert asked[-1] == both[0]
 
 
 def test_what_a_bridge_passes_on_is_held_there_in_both_directions() -> None:
