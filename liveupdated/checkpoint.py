@@ -103,12 +103,14 @@ def take(
     images.mkdir(mode=0o700, parents=True)
     keep_tcp = tcp.available()
     try:
+        held = tcp.NONE
         if keep_tcp:  # before the freeze: what the kernel acknowledges after the dump would be lost
-            tcp.hold(name, sockets(cgroup.pids(group)))
+            held = sockets(cgroup.pids(group))
+            tcp.hold(name, held)
         cgroup.freeze(group)
         pids = cgroup.pids(group)  # none can come any more
         found = sockets(pids)
-        if keep_tcp:
+        if keep_tcp and found != held:
             tcp.hold(name, found)
         outside = criu.externals(pids)
         criu.dump(
