@@ -51,6 +51,9 @@ KEEP_TCP = ["--tcp-established", "--network-lock=skip", "--skip-in-flight"]
 CLOSE_TCP = ["--tcp-close"]
 
 KERNEL_DATA = Path("/run/criu.kdat")
+MODULES = ("unix_diag", "tcp_diag", "udp_diag", "raw_diag", "af_packet_diag", "netlink_diag")
+"""What it has the kernel load when it looks first: a process of modprobe(8) for each, a second in
+all under emulation."""
 CHECK_LIMIT_S = 60.0
 
 TRACK = ["--track-mem"]

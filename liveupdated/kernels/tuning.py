@@ -58,7 +58,7 @@ TABLE = (
 
 # systemd-modules-load.service(8).  udev would find them by itself, but a driver that it loads makes
 # a device which comes behind all others that wait: under emulation the network, and memory that was
-# set aside, are there seconds later.
+# set aside, are there seconds later.  And it loads several at once.
 LOAD = "modules_load"
 
 

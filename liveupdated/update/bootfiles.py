@@ -32,6 +32,11 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
+COLDPLUG = {
+    # udev takes events as they come: those of the network's drivers before those of all devices.
+    "systemd-udev-trigger.service": "[Unit]\nAfter=systemd-modules-load.service\n",
+}
+
 
 def write(store: Store, session: Session) -> None:
     """Write those of the session, for its jump only."""
@@ -69,6 +74,7 @@ def _files(store: Store, session: Session) -> dict[str, str]:
         f"{name}.d/{unitrestore.DROPIN}": f"[Service]\nStartupCPUWeight={weight}\n"
         for name, weight in ON_THE_WAY.items()
     }
+    files |= {f"{name}.d/{unitrestore.DROPIN}": text for name, text in COLDPLUG.items()}
     # A single restore would only wait for it: it cannot begin before systemd-sysctl.service either.
     by_criu = [w for w in session.workloads if w.saved and criu.KERNEL in w.needs]
     if len(by_criu) > 1:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from liveupdated import paths, pci
+from liveupdated import criu, paths, pci
 from liveupdated.carriers import pmem
 from liveupdated.errors import BadKernel, InvalidArgument, KexecRefused
 from liveupdated.kernels import (
@@ -26,6 +26,7 @@ from liveupdated.kernels import (
     images,
     lean,
     loader,
+    modules,
     pids,
     tuning,
     verify,
@@ -189,8 +190,10 @@ def _command_line(kernel: Kernel, image: Image, request: Request, config: Kernel
     if config.tune and request.token:
         build = features.find_config(image.release)
         removed = [word for text in config.cmdline_remove for word in cmdline.split(text)]
-        modules = [*pmem.modules(), *pci.network_modules()]
-        tuned = tuning.words([*asked, *words], removed, build, modules)
+        wanted = [*pmem.modules(), *pci.network_modules()]
+        wanted += criu.MODULES if Path(criu.CRIU).exists() else ()
+        loadable = modules.loadable(image.release, wanted)
+        tuned = tuning.words([*asked, *words], removed, build, loadable)
     needed = [f"{cmdline.TOKEN}={request.token}"] if request.token else []
     if numbers := pids.next_boot():
         pid_max, last_pid = numbers

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated import paths, pci
+from liveupdated import criu, paths, pci
 from liveupdated.errors import (
     BadKernel,
     Blocked,
@@ -311,6 +311,17 @@ def test_tuning_is_for_the_jump_alone(host: Host) -> None:
     untuned = KernelConfig(tune=False)
     assert stage.run(Request("6.18.1", "", "e" * 32), untuned).cmdline.split()[:2] == tuned[:2]
     assert "quiet" not in host.cmdline and "cpuhp" not in host.cmdline
+
+
+def test_what_criu_asks_for_is_loaded_early_where_the_new_kernel_has_it(
+    host: Host, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "proc/cmdline", "root=/dev/vda1 ro\n")
+    put(root / "usr/lib/modules/6.18.1/modules.dep", "kernel/net/unix/unix_diag.ko.xz:\n")
+    for tool, there in ((root / "proc/cmdline", True), (root / "criu", False)):
+        monkeypatch.setattr(criu, "CRIU", str(tool))
+        found = stage.run(Request("6.18.1", "", TOKEN), CONFIG).cmdline.split()
+        assert ("modules_load=unix_diag" in found) == there
 
 
 def test_without_a_token_nothing_is_tuned(host: Host) -> None:
