@@ -375,12 +375,12 @@ def test_the_generator_writes_only_after_our_jump(
 def test_the_generator_leaves_out_what_has_served(
     store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, served = tmp_path / "out", tmp_path / "a" / "running"
+    out, served = tmp_path / "out", tmp_path / "run/liveupdated/a/running"
     kind.boot_file = f"# A word.\n{unitrestore.until(tmp_path / 'other', served)}[Service]\n"
     jump(store, opened(store, "a"), monkeypatch, TOKEN)
     generate(tmp_path, out)
     assert (out / "a.service.d/restore.conf").exists()
-    served.parent.mkdir()
+    served.parent.mkdir(parents=True)
     served.touch()
     generate(tmp_path, out)
     assert not (out / "a.service.d/restore.conf").exists()
