@@ -16,7 +16,7 @@ help:
 	@echo "make test-vm      tests with real kernels and real kexec in QEMU; root"
 	@echo "make test-desktop tests of window, notifications and GNOME extension, in Debian; root"
 	@echo "make bench        what the idle daemon costs, the kernel's boot, and the blackout"
-	@echo "                  beside other ways, into bench/; root, more than half an hour under emulation"
+	@echo "                  beside other ways, into bench/; root, more than an hour under emulation"
 	@echo "make deb          the Debian packages, into dist/"
 	@echo "make install      install into the running system, or below DESTDIR"
 	@echo "make clean        remove what was built here; images in ~/.cache/liveupdated stay"

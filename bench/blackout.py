@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a client outside sees of a live update, beside the other ways to a fresh system.
 
-    .venv/bin/python -m bench.blackout [ROUNDS] [--quick|--once]
+    .venv/bin/python -m bench.blackout [ROUNDS] [--quick|--all]
 
 By turns, in one machine of the lab; the way through firmware in another, before.  As root.  Writes
 every measurement into bench/results.json, and from there bench/results.md and bench/results.svg.
-`--quick` is with one service and 256 MiB only; with `--once` that is all there is after the first
-round.
+`--quick` is with one service and 256 MiB only, which without `--all` is all there is after the
+first round.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.blackout")
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="one service with 256 MiB only")
-    parser.add_argument("--once", action="store_true", help="all others in the first round only")
+    parser.add_argument("--all", action="store_true", help="all others in every round too")
     given = parser.parse_args()
     loads = QUICK if given.quick else LOADS
     most = max(loads, key=lambda load: load.services)
@@ -152,7 +152,7 @@ def main() -> int:
                     failures += without_carrier(vm)
                 results = Results(described(vm), found, failures)
                 for number, load, way in product(range(given.rounds), loads, ways):
-                    if number and given.once and load not in QUICK:
+                    if number and not given.all and load not in QUICK:
                         continue
                     try:
                         found += measure(vm, load, way, number)

@@ -1,59 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""From bench/results.json to words and a picture: medians, and ratios to the first and the floor.
+"""From bench/results.json to words and a picture: measured, and ratios to the first and the floor.
 
 .venv/bin/python -m bench.report
 """
 
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
-from bench import rows
+from bench import daemon, rows
+from bench.figures import FLOOR, Load, Measured, Phases, Way, blackout, table
 from bench.rows import BLACKOUT, RESULTS, Results, Row
 from liveupdated.ctl.plot import chart, svg
 
 ORDER = "reboot-firmware reboot kexec soft-reboot criu-script liveupdated floor".split()
 STYLES = {"liveupdated": "carried", "criu-script": "carried", "floor": "predicted"}
 OTHER_STYLE = "restarted"
-FLOOR = "floor"
-
-
-class Load(NamedTuple):
-    mib: int
-    services: int
-
-
-class Way(NamedTuple):
-    name: str
-    carrier: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.carrier})" if self.carrier else self.name
-
-
-Medians = Mapping[Load, Mapping[Way, Mapping[str, list[float]]]]
-"""The measurements of each phase, in seconds."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """To be reached: the blackout of liveupdated is at most `limit` times the other one's."""
-
-    load: Load
-    name: str
-    limit: float
-    to_load: Load | None = None
-    """The other one's, if it is not the same."""
-
-
-FIGURES = (
-    Figure(Load(256, 1), "kexec", 1.0),
-    Figure(Load(256, 1), "reboot-firmware", 0.5),
-    Figure(Load(256, 1), "reboot", 0.9),
-    Figure(Load(256, 1), FLOOR, 1.5),
-    Figure(Load(256, 10), "liveupdated", 1.3, to_load=Load(256, 1)),
-)
 
 
 WHY_MISSED = """\
@@ -72,7 +34,11 @@ What the figures are missed by, where they are:
 """
 
 
-def sorted_out(found: Sequence[Row]) -> Medians:
+_OF_THE_DAEMON = """\
+Of `results-daemon.json`, on the machine itself, without emulation. CPU time is user and system."""
+
+
+def sorted_out(found: Sequence[Row]) -> Measured:
     """By load, then by way in their order, then by phase as they came."""
     made: dict[Load, dict[Way, dict[str, list[float]]]] = {}
     for row in sorted(found, key=lambda row: (row.mib, row.services, ORDER.index(row.way))):
@@ -82,19 +48,13 @@ def sorted_out(found: Sequence[Row]) -> Medians:
     return made
 
 
-def blackout(ways: Mapping[Way, Mapping[str, list[float]]], name: str) -> float | None:
-    """The median of the way of that name, by its best carrier; None if it was not measured."""
-    found = [statistics.median(p[BLACKOUT]) for way, p in ways.items() if way.name == name]
-    return min(found, default=None)
-
-
 def write(results: Results) -> None:
     RESULTS.with_suffix(".md").write_text(text(results))
     RESULTS.with_suffix(".svg").write_text(svg.document(chart.draw(picture(results))))
 
 
 def text(results: Results) -> str:
-    medians = sorted_out(results.rows)
+    measured = sorted_out(results.rows)
     rounds = 1 + max(row.round for row in results.rows)
     lines = [
         "# The blackout of a live update, beside other ways to a fresh system",
@@ -106,20 +66,19 @@ def text(results: Results) -> str:
         "",
         "![](results.svg)",
     ]
-    for load, ways in medians.items():
-        lines += ["", f"## {_words(load)}", "", *_blackouts(ways), "", *_phases(ways)]
-    lines += ["", "## Figures to reach", "", *_figures(medians), "", WHY_MISSED]
+    for load, ways in measured.items():
+        lines += ["", f"## {load}", "", *_blackouts(ways), "", *_phases(ways)]
+    costs = [daemon.Row(**row) for row in json.loads(daemon.RESULTS.read_text())]
+    lines += ["", "## The daemon, the command, the restore worker", "", _OF_THE_DAEMON]
+    lines += ["", daemon.table(costs)]
+    lines += ["", "## Figures to reach", "", *table(measured), "", WHY_MISSED]
     if results.failures:
         lines += ["## What could not be measured", ""]
         lines += [f"- {failure}" for failure in results.failures] + [""]
     return "\n".join(lines)
 
 
-def _words(load: Load) -> str:
-    return f"{load.mib} MiB in {load.services} service" + "s" * (load.services > 1)
-
-
-def _blackouts(ways: Mapping[Way, Mapping[str, list[float]]]) -> Iterator[str]:
+def _blackouts(ways: Mapping[Way, Phases]) -> Iterator[str]:
     first = next(iter(ways))
     floor = blackout(ways, FLOOR)
     yield f"| way | blackout | from .. to | to {first} | to the floor |"
@@ -132,7 +91,7 @@ def _blackouts(ways: Mapping[Way, Mapping[str, list[float]]]) -> Iterator[str]:
         yield f"| {way} | {median:.2f} | {span} | {ratio:.2f} | {to_floor} |"
 
 
-def _phases(ways: Mapping[Way, Mapping[str, list[float]]]) -> Iterator[str]:
+def _phases(ways: Mapping[Way, Phases]) -> Iterator[str]:
     """A line a phase, with the ratio to the first way that has it."""
     yield "| phase | way | median | ratio |"
     yield "| --- | --- | ---: | ---: |"
@@ -145,29 +104,11 @@ def _phases(ways: Mapping[Way, Mapping[str, list[float]]]) -> Iterator[str]:
             yield f"| {name} | {way} | {median:.2f} | {ratio} |"
 
 
-def _figures(medians: Medians) -> Iterator[str]:
-    yield "| liveupdated, its best carrier | at most | measured | |"
-    yield "| --- | ---: | ---: | --- |"
-    for figure in FIGURES:
-        to_load = figure.to_load or figure.load
-        ours = blackout(medians.get(figure.load, {}), "liveupdated")
-        other = blackout(medians.get(to_load, {}), figure.name)
-        what = f"{_words(figure.load)}, to {figure.name}"
-        what += f" with {_words(to_load)}" * (to_load != figure.load)
-        if ours is None or other is None:
-            yield f"| {what} | {figure.limit:.1f} | | not measured |"
-            continue
-        ratio = ours / other
-        missed = f"missed by {ours - figure.limit * other:.1f} s"
-        verdict = "reached" if ratio <= figure.limit else missed
-        yield f"| {what} | {figure.limit:.1f} | {ratio:.2f} | {verdict} |"
-
-
 def picture(results: Results) -> chart.Chart:
-    medians = sorted_out(results.rows)
+    measured = sorted_out(results.rows)
     sections = [
-        chart.Section(_words(load), [_bar(way, phases[BLACKOUT]) for way, phases in ways.items()])
-        for load, ways in medians.items()
+        chart.Section(str(load), [_bar(way, phases[BLACKOUT]) for way, phases in ways.items()])
+        for load, ways in measured.items()
     ]
     longest = max(row.seconds for row in results.rows if row.phase == BLACKOUT)
     return chart.Chart(

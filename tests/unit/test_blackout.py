@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The comparison of blackouts, as far as it goes without a machine: its client, and its report."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import daemon, report
 from bench.blackout import WAYS
 from bench.client import Answer, Client, longest_gap
 from bench.load import GUEST
@@ -82,7 +85,29 @@ def test_the_report_has_medians_ratios_and_what_is_missed() -> None:
     assert said.index("| reboot | 50.00 | 40.0 .. 60.0 | 1.00 |") < said.index("| kexec | 20.00 |")
     assert "| liveupdated (disk) | 25.00 | 25.0 .. 25.0 | 0.50 |" in said
     assert "| kernel | kexec | 3.00 |" in said
-    assert "256 MiB in 1 service, to kexec | 1.0 | 1.25 | missed by 5.0 s |" in said
+    assert "256 MiB in 1 service, to kexec | 1 | 1.25 | missed by 5.0 s |" in said
     assert "256 MiB in 1 service, to reboot | 0.9 | 0.50 | reached |" in said
     assert "to reboot-firmware | 0.5 | | not measured |" in said
     assert "to liveupdated with 256 MiB in 1 service | 1.3 | 1.20 | reached |" in said
+
+
+def test_the_report_has_the_growth_and_what_the_daemon_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = [
+        daemon.Row(0, "RSS", daemon.DAEMON, 31.5, "MiB"),
+        daemon.Row(0, "GetAll, round trip", daemon.DAEMON, 2.2, "ms"),
+        daemon.Row(0, "GetAll, round trip", "bare dbus-next", 2.0, "ms"),
+    ]
+    monkeypatch.setattr(daemon, "RESULTS", tmp_path / "daemon.json")
+    daemon.RESULTS.write_text(json.dumps([asdict(cost) for cost in costs]))
+    found = [
+        *(row("liveupdated", 10, mib=16), row("floor", 5, mib=16)),
+        *(row("liveupdated", 16, mib=1024), row("floor", 9, mib=1024)),
+    ]
+    said = report.text(Results("2 cores", found))
+    assert "which is dd's time | 1.25 | 1.50 | missed by 1.0 s |" in said
+    assert "| RSS, liveupdated | 30 MiB | 31.5 MiB | missed by 1.5 MiB |" in said
+    assert "| GetAll, round trip, liveupdated, to bare dbus-next | 1.2 | 1.1 | reached |" in said
+    assert "| CPU to the first restore, its own | 60 | | not measured |" in said
+    assert "| GetAll, round trip | liveupdated | 2.2 ms |" in said
