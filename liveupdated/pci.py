@@ -41,6 +41,10 @@ def group(address: str) -> str:
     return _name_of_link(folder(address) / "iommu_group")
 
 
+VIRTUAL_ADAPTERS = {"virtio_net", "vmxnet3", "ena", "gve"}
+"""Modules of network adapters that exist in virtual machines only, and are there at once."""
+
+
 def network_modules() -> list[str]:
     """The modules that drive network adapters here: devices of PCI's class 02 and, as virtio has
     it, the device within that."""

@@ -32,10 +32,10 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
-COLDPLUG = {
-    # udev takes events as they come: those of the network's drivers before those of all devices.
-    "systemd-udev-trigger.service": "[Unit]\nAfter=systemd-modules-load.service\n",
+COLDPLUG_AFTER_DRIVERS = {
+    "systemd-udev-trigger.service": "[Unit]\nAfter=systemd-modules-load.service\n"
 }
+"""udev takes events as they come: those of the network's devices before those of all others."""
 
 
 def write(store: Store, session: Session) -> None:
@@ -74,7 +74,13 @@ def _files(store: Store, session: Session) -> dict[str, str]:
         f"{name}.d/{unitrestore.DROPIN}": f"[Service]\nStartupCPUWeight={weight}\n"
         for name, weight in ON_THE_WAY.items()
     }
-    files |= {f"{name}.d/{unitrestore.DROPIN}": text for name, text in COLDPLUG.items()}
+    from liveupdated import pci  # noqa: PLC0415 - the restore worker writes none
+
+    # An adapter with firmware of its own may take seconds to start, and disks would wait for that.
+    adapters = set(pci.network_modules())
+    if adapters and adapters <= pci.VIRTUAL_ADAPTERS:
+        for name, text in COLDPLUG_AFTER_DRIVERS.items():
+            files[f"{name}.d/{unitrestore.DROPIN}"] = text
     # A single restore would only wait for it: it cannot begin before systemd-sysctl.service either.
     by_criu = [w for w in session.workloads if w.saved and criu.KERNEL in w.needs]
     if len(by_criu) > 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from liveupdated import criu, paths, systemd, unitrestore
+from liveupdated import criu, paths, pci, systemd, unitrestore
 from liveupdated.errors import (
     BadSession,
     BudgetExceeded,
@@ -370,6 +370,27 @@ def test_the_generator_writes_only_after_our_jump(
     generate(tmp_path, out)
     assert (out / "a.service.d/restore.conf").read_text() == kind.boot_file
     assert (out / "systemd-udevd.service.d").is_dir()
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(
+    ("adapters", "waits"),
+    [(["virtio_net"], True), (["mlx5_core", "virtio_net"], False), ([], False)],
+)
+def test_coldplug_waits_for_adapters_that_are_there_at_once(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    adapters: list[str],
+    waits: bool,
+) -> None:
+    monkeypatch.setattr(pci, "network_modules", lambda: adapters)
+    jump(store, opened(store, "a"), monkeypatch, TOKEN)
+    out = tmp_path / "out"
+    generate(tmp_path, out)
+    dropin = out / "systemd-udev-trigger.service.d" / unitrestore.DROPIN
+    assert dropin.exists() == waits
+    assert not waits or "After=systemd-modules-load.service\n" in dropin.read_text()
 
 
 def test_the_generator_leaves_out_what_has_served(
