@@ -29,6 +29,11 @@ ON_THE_WAY = {
     "networking.service": 10000,
     # It brings the network's devices, among all the others: after the restores, before the rest.
     "systemd-udevd.service": 1000,
+    # As the restores, some of which ask these: without them nobody can log in, either.
+    "dbus.service": 2000,
+    "dbus-broker.service": 2000,
+    "systemd-logind.service": 2000,
+    "systemd-machined.service": 2000,
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
