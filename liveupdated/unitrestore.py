@@ -57,9 +57,9 @@ Before=shutdown.target
 AFTER_RUN = "After=systemd-tmpfiles-setup.service\n"
 """With it, for what has something in /run that neither it nor its unit makes."""
 FIRST = "StartupCPUWeight=2000\n"
-"""For its [Service]: until the boot is over, what comes back goes before what starts, twenty to one.
-More would starve it: dozens of restores keep all processors busy for longer than a start may take.
-"""
+"""For its [Service]: until the boot is over, what comes back goes before what starts, twenty to
+one.  More would starve that: dozens of restores keep all processors busy for longer than a start
+may take."""
 
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""

@@ -172,6 +172,7 @@ class Coordinator:
             jump_us=predict.jump_us(sessions, await self._to_restore_us(), stop),
             no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
             measured=predict.costs(sessions),
+            processors=os.cpu_count() or 1,
         )
 
     async def _to_restore_us(self) -> int:

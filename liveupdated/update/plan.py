@@ -106,12 +106,14 @@ def make_plan(
     jump_us: int = 0,
     no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
+    processors: int = 1,
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
     `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
     is why CRIU cannot restore memory on the target, where it cannot; `jump_us` and `measured` (by
-    workload id) are what is predicted from what was measured.
+    workload id) are what is predicted from what was measured.  `processors` work at what is only
+    estimated.
     """
     patterns = [*accept_loss, *request.accept_loss]
     circle = order.circle(found.workloads)
@@ -126,8 +128,7 @@ def make_plan(
     carrier = choose(found.carriers, _needed(judged), cmdline)
     judged = _that_fit(judged, carrier)
     needed = _needed(judged)
-    carried_costs = [w.cost_us for w in judged if w.verdict is Verdict.CARRIED]
-    blackout_us = jump_us + max(carried_costs, default=0)
+    blackout_us = jump_us + _carrying_us(judged, measured or {}, processors)
     rung, rung_reason = choose_rung(request.rung, target, running)
     blockers = [
         f"{w.id}: {w.reason}"
@@ -176,6 +177,16 @@ def make_plan(
             if w.candidate and w.verdict is Verdict.RESTARTED
         ),
     )
+
+
+def _carrying_us(
+    workloads: Iterable[Workload], measured: Mapping[str, Cost], processors: int
+) -> int:
+    """What is measured was so side by side with the others; what is only estimated, by itself, and
+    the processors are shared."""
+    carried = [w for w in workloads if w.verdict is Verdict.CARRIED]
+    estimated_us = sum(w.cost_us for w in carried if w.id not in measured)
+    return max([estimated_us // processors, *(workload.cost_us for workload in carried)])
 
 
 def _needed(workloads: Iterable[Workload]) -> int:

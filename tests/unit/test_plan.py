@@ -59,6 +59,22 @@ def test_what_was_measured_is_what_is_predicted() -> None:
     assert (made.blackout_us, made.bytes) == (1_050_000, 7 << 20)
 
 
+def test_what_is_only_estimated_shares_the_processors() -> None:
+    names = ("a", "b", "c", "d", "e")
+    found = Found(
+        tuple(workload(name, Verdict.CARRIED, 1, 600_000) for name in names), (on_disk(GIB),)
+    )
+
+    def blackout_us(measured: dict[str, Cost]) -> int:
+        return make_plan(
+            found, Kernel(), "6.12", Request(), measured=measured, processors=2
+        ).blackout_us
+
+    assert blackout_us({}) == 1_500_000
+    measured = {f"services:{name}": Cost(900_000, 1) for name in names[:4]}
+    assert blackout_us(measured) == 900_000, "that was beside the others"
+
+
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
     def made(verdict: Verdict, no_criu: str) -> tuple[str, ...]:
         by_criu = dataclasses.replace(workload("a", verdict, 1, 1), needs=[KERNEL])
