@@ -19,7 +19,8 @@ OTHER_STYLE = "restarted"
 
 
 WHY_MISSED = """\
-What the figures are missed by, where they are:
+What the figures are missed by, where they are. The blackouts are of 2026-11-27, from before the
+launcher in sh and the drivers that are loaded first: they are to be measured again.
 
 - To a bare kexec and a reboot, which lose the memory: it is written while the service stands still,
   and read again by CRIU, after a launcher in Python has checked it. Each start of a process takes

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from liveupdated import carriers
+from liveupdated import carriers, instructions, tcp
 from liveupdated.carriers import Carrier
 from liveupdated.session import (
     Session,
@@ -18,7 +18,7 @@ from liveupdated.session import (
     write_durably,
 )
 from liveupdated.timeline.marks import JUMP_REQUESTED
-from liveupdated.unitrestore import DROPIN
+from liveupdated.update import bootfiles
 
 MACHINE = "0" * 32
 PAST = 3
@@ -73,19 +73,19 @@ def write_session(root: Path) -> None:
     """A session of another boot that waits to be restored, with what the generator makes of it."""
     session = _session()
     session.state = State.JUMPING
-    for workload in session.workloads:
-        workload.saved = {
-            "launch": "0" * 64,
-            "watchdog_us": 0,
-            "tcp": {"connections": [], "listeners": []},
-        }
-        dropins = root / f"run/systemd/generator/{workload.name}.d"
-        dropins.mkdir(parents=True)
-        (dropins / DROPIN).touch()
     store = Store(root / "var/lib/liveupdated")
     store.open(session)
     for workload in session.workloads:
-        store.artifacts(session, workload.id).mkdir()
+        artifacts = store.artifacts(session, workload.id)
+        artifacts.mkdir()
+        kept = tcp.to_json(tcp.NONE)
+        plain = dict.fromkeys(("uts", "volatile", "single_files", "shell_job", "terminals"), False)
+        launch = instructions.write(artifacts, {"outside": [], "files": {}, "tcp": kept, **plain})
+        workload.saved = {"launch": launch, "watchdog_us": 0, "after_run": False, "tcp": kept}
+    store.store(session)
+    bootfiles.write(store, session)
+    units = store.folder(session.id) / "boot/units"
+    shutil.copytree(units, root / "run" / bootfiles.GENERATED)
 
 
 def _session() -> Session:

@@ -15,7 +15,12 @@ from liveupdated.exports import Call
 from liveupdated.update.jump import LOGIN
 from liveupdated.update.manager import MANAGER, SYSTEMD, SYSTEMD_PATH
 
-PROPERTIES = {"ActiveState": Variant("s", "inactive"), "PreparingForShutdown": Variant("b", False)}
+PROPERTIES = {
+    "ActiveState": Variant("s", "inactive"),
+    "PreparingForShutdown": Variant("b", False),
+    "ActiveEnterTimestampMonotonic": Variant("t", 3_000_000),
+    "UserspaceTimestampMonotonic": Variant("t", 1_000_000),
+}
 _jobs = count(1)
 
 
