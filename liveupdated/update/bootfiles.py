@@ -37,9 +37,8 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
-COLDPLUG_AFTER_DRIVERS = {
-    "systemd-udev-trigger.service": "[Unit]\nAfter=systemd-modules-load.service\n"
-}
+COLDPLUG = "systemd-udev-trigger.service"
+COLDPLUG_AFTER_DRIVERS = "[Unit]\nAfter=systemd-modules-load.service\n"
 """udev takes events as they come: those of the network's devices before those of all others."""
 
 
@@ -84,8 +83,7 @@ def _files(store: Store, session: Session) -> dict[str, str]:
     # An adapter with firmware of its own may take seconds to start, and disks would wait for that.
     adapters = set(pci.network_modules())
     if adapters and adapters <= pci.VIRTUAL_ADAPTERS:
-        for name, text in COLDPLUG_AFTER_DRIVERS.items():
-            files[f"{name}.d/{unitrestore.DROPIN}"] = text
+        files[f"{COLDPLUG}.d/{unitrestore.DROPIN}"] = COLDPLUG_AFTER_DRIVERS
     # A single restore would only wait for it: it cannot begin before systemd-sysctl.service either.
     by_criu = [w for w in session.workloads if w.saved and criu.KERNEL in w.needs]
     if len(by_criu) > 1:

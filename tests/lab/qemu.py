@@ -10,7 +10,7 @@ import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -70,7 +70,7 @@ class Machine:
         self._backing = disk or image.disk
         self._firmware = list(firmware)
         self._qemu_args = list(qemu_args)
-        self._ports = {port: _free_port() for port in ports}
+        self._ports = dict(zip(ports, _free_ports(len(ports)), strict=True))
         self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self._agent = Agent(self._folder / "agent")
         self._process: subprocess.Popen[bytes] | None = None
@@ -323,7 +323,10 @@ class Machine:
             raise fault(self.console_tail())
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    # All are held until the last is found: a port that is given back may be found again.
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in held:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in held]

@@ -153,6 +153,7 @@ def install(boots: Boots) -> None:
     boots.run("tee", "/opt/kind_jump.py", text=script)
     boots.run("tee", "/opt/generator", text=GENERATOR.read_text())
     boots.run("mkdir", "-p", "/etc/systemd/system-generators", "/opt/root/proc/sys/kernel/random")
+    boots.run("ln", "-s", "/run", "/opt/root/run")
     boots.run("tee", "/opt/root/proc/cmdline", text="liveupdated.token=token\n")
     boots.run("tee", "/opt/root/proc/sys/kernel/random/boot_id", text="another\n")
     wrapper = '#!/bin/sh\nLIVEUPDATED_ROOT=/opt/root exec sh /opt/generator "$@"\n'
