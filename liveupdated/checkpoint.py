@@ -42,18 +42,27 @@ BYTES_PER_US = 100
 
 
 def memory_bytes(pids: Sequence[int]) -> int:
-    """What CRIU will write: memory that no file backs (proc_pid_status(5), kB)."""
-    return sum(_memory_bytes(pid) for pid in pids)
+    """What CRIU will write: memory that no file backs, swapped out or not, and what several of
+    them share only once."""
+    private, shared = 0, {}
+    for pid in pids:
+        fields = _kilobytes(pid, "status")  # proc_pid_status(5)
+        private += fields.get("RssAnon", 0) + fields.get("VmSwap", 0)
+        if fields.get("RssShmem"):
+            shared[pid] = fields["RssShmem"]
+    if len(shared) > 1:  # the kernel walks through all of the memory for that
+        shared = {pid: _kilobytes(pid, "smaps_rollup").get("Pss_Shmem", 0) for pid in shared}
+    return 1024 * (private + sum(shared.values()))
 
 
-def _memory_bytes(pid: int) -> int:
+def _kilobytes(pid: int, table: str) -> dict[str, int]:
+    """What is given in kB.  Nothing of a process that ends: it has no memory any more."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{table}").read_text().splitlines()
     except criu.GONE:
-        return 0
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    # A process that is ending has no memory any more.
-    return sum(1024 * int(fields.get(key, "0").split()[0]) for key in ("RssAnon", "RssShmem"))
+        return {}
+    fields = (line.split() for line in lines if line.endswith(" kB"))
+    return {words[0].removesuffix(":"): int(words[1]) for words in fields}
 
 
 def sockets(pids: Sequence[int]) -> tcp.Sockets:

@@ -88,3 +88,8 @@ def spans(text: str) -> tuple[int, ...]:
         return ()
     count, start = (int(part[1]) << _UNITS[part[2]] for part in parts if part)
     return start, count
+
+
+def set_aside(cmdline: str) -> int:
+    """Bytes that a kernel with this command line leaves alone."""
+    return sum(spans(word)[1] for word in cmdline.split() if spans(word))

@@ -122,9 +122,11 @@ def cgroup_of(container: podman.Container) -> Path:
 
 
 def memory_bytes(group: Path) -> int:
-    """What CRIU will write: memory that no file backs (cgroup-v2.rst, memory.stat)."""
+    """What CRIU will write: memory that no file backs, swapped out or not (cgroup-v2.rst)."""
     fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return int(fields["anon"]) + int(fields["shmem"])
+    swap = group / "memory.swap.current"  # not in a kernel without swap
+    swapped = int(swap.read_text()) if swap.exists() else 0
+    return int(fields["anon"]) + int(fields["shmem"]) + swapped
 
 
 def shut_network(pid: int) -> None:

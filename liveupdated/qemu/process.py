@@ -51,10 +51,3 @@ def name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "gone"
-
-
-def memory_bytes(pid: int) -> int:
-    """What QEMU may write: its memory that no file backs (proc_pid_status(5), kB)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return sum(1024 * int(fields[key].split()[0]) for key in ("RssAnon", "RssShmem"))

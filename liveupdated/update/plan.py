@@ -13,10 +13,11 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from liveupdated import carriers, paths, workloads
-from liveupdated.carriers import Carrier
+from liveupdated.carriers import Carrier, region
 from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
 from liveupdated.criu import KERNEL
 from liveupdated.errors import NotFound
+from liveupdated.kernels import cmdline
 from liveupdated.session import (
     Verdict,
     Workload,
@@ -26,6 +27,9 @@ from liveupdated.session import (
 from liveupdated.update import order
 from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
+
+MEMORY_RESERVE = 128 << 20
+"""Bytes of memory that the new kernel and its userspace take at least, beside what comes back."""
 
 
 class PlanTarget(Protocol):
@@ -69,11 +73,16 @@ class Found:
     workloads: tuple[Workload, ...]
     carriers: tuple[Carrier, ...]
     """The quickest first."""
+    memory_bytes: int
+    """What a kernel has here that sets nothing aside."""
 
 
 def find_workloads() -> None:
     """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
-    from liveupdated.host import Host  # noqa: PLC0415 - the worker's, not the daemon's
+    # The worker's, not the daemon's.
+    import psutil  # noqa: PLC0415
+
+    from liveupdated.host import Host  # noqa: PLC0415
     from liveupdated.rules import load_rules  # noqa: PLC0415
 
     kinds = [workloads.kind(name) for name in workloads.names()]
@@ -82,6 +91,7 @@ def find_workloads() -> None:
     data = {
         "workloads": [dataclasses.asdict(workload) for workload in found],
         "carriers": [carriers.to_json(carrier) for carrier in find()],
+        "memory_bytes": psutil.virtual_memory().total + region.set_aside(cmdline.running()),
     }
     paths.FOUND.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(paths.FOUND, json.dumps(data).encode())
@@ -93,6 +103,7 @@ def read_found() -> Found:
     return Found(
         tuple(map(workload_from_json, data["workloads"])),
         tuple(map(carriers.from_json, data["carriers"])),
+        data["memory_bytes"],
     )
 
 
@@ -124,9 +135,11 @@ def make_plan(
     ]
     if no_criu:
         judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
-    cmdline = f"{target.cmdline} {request.append}" if target else None
-    carrier = choose(found.carriers, _needed(judged), cmdline)
-    judged = _that_fit(judged, carrier)
+    words = f"{target.cmdline} {request.append}" if target else None
+    memory = found.memory_bytes - region.set_aside(words or "") - MEMORY_RESERVE
+    judged = _that_fit(judged, memory, "the new kernel has no memory")
+    carrier = choose(found.carriers, _needed(judged), words)
+    judged = _that_fit(judged, carrier.free_bytes - SPACE_RESERVE, f"{carrier.folder} has no room")
     needed = _needed(judged)
     blackout_us = jump_us + _carrying_us(judged, measured or {}, processors)
     rung, rung_reason = choose_rung(request.rung, target, running)
@@ -152,6 +165,11 @@ def make_plan(
         blockers.append(
             f"the state folder {carrier.folder} has {carrier.free_bytes >> 20} MiB free, "
             f"the save needs {(needed + SPACE_RESERVE) >> 20} MiB"
+        )
+    if needed > memory:
+        blockers.append(
+            f"what is carried needs {needed >> 20} MiB of memory, and the new kernel has "
+            f"{max(memory, 0) >> 20} MiB for it"
         )
     if request.max_blackout_us and blackout_us > request.max_blackout_us:
         blockers.append(
@@ -202,14 +220,14 @@ def _if_possible(workload: Workload, obstacle: bool, why: str) -> Workload:
     )
 
 
-def _that_fit(workloads: list[Workload], carrier: Carrier) -> list[Workload]:
+def _that_fit(workloads: list[Workload], room: int, short: str) -> list[Workload]:
     """The largest of what is to be carried only if possible stay behind until there is room."""
-    while _needed(workloads) + SPACE_RESERVE > carrier.free_bytes:
+    while _needed(workloads) > room:
         optional = [w for w in workloads if w.optional and w.verdict is Verdict.CARRIED]
         if not optional:
             break
         largest = max(optional, key=lambda workload: workload.bytes)
-        why = f"{carrier.folder} has no room for its {largest.bytes >> 20} MiB"
+        why = f"{short} for its {largest.bytes >> 20} MiB"
         workloads = [_if_possible(w, w is largest, why) for w in workloads]
     return workloads
 

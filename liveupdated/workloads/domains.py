@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import ParseError
 
-from liveupdated import cgroup, libvirt, needs, paths, systemd, unitrestore
+from liveupdated import cgroup, checkpoint, libvirt, needs, paths, systemd, unitrestore
 from liveupdated.errors import LiveUpdateError, RestoreFailed, SaveFailed, ServiceError
 from liveupdated.instructions import TURN_LIMIT_S
 from liveupdated.libvirt import definition, gate, start, supplies
 from liveupdated.libvirt.definition import Definition
-from liveupdated.qemu import files, process, snapshot
+from liveupdated.qemu import files, snapshot
 from liveupdated.session import Json, Outcome, Verdict, Workload
 from liveupdated.timeline.marks import FROZEN, PAUSED, RETURNED, RETURNING, RUNNING, SAVED
 from liveupdated.workloads import Marker, Result
@@ -109,7 +109,7 @@ def _judge(host: "Host", name: str, uuid: str, pid: int, why: str) -> Workload:
         )
         return workload
     workload.verdict = Verdict.CARRIED
-    workload.bytes = process.memory_bytes(pid)
+    workload.bytes = checkpoint.memory_bytes([pid])
     workload.cost_us = FIXED_COST_US + workload.bytes // BYTES_PER_US
     how = "managed save" if workload.facts["persistent"] else "save, as it is transient"
     workload.reason = f"stopped and saved by libvirt ({how})"
@@ -158,7 +158,7 @@ def _obstacles(uuid: str, pid: int, seen: Definition) -> list[str]:
     for path in seen.images:
         found += files.obstacles(pid, "its disk image", path, in_memory)
     room = os.statvfs(libvirt.SAVED)
-    if room.f_bavail * room.f_frsize < process.memory_bytes(pid):
+    if room.f_bavail * room.f_frsize < checkpoint.memory_bytes([pid]):
         found.append(f"{libvirt.SAVED} has no room for its memory")
     return found
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from liveupdated import cgroup, instructions, needs, paths, systemd, unitfiles, unitrestore
+from liveupdated import (
+    cgroup,
+    checkpoint,
+    instructions,
+    needs,
+    paths,
+    systemd,
+    unitfiles,
+    unitrestore,
+)
 from liveupdated.carry import declared
 from liveupdated.errors import LiveUpdateError, SaveFailed, ServiceError
 from liveupdated.qemu import cmdline, files, guest, launch, process, qmp, snapshot
@@ -133,7 +142,7 @@ def _judge(workload: Workload, unit: systemd.Properties, argv: list[str]) -> Non
         workload.reason = _cannot("; ".join(found))
         return
     workload.verdict = Verdict.CARRIED
-    workload.bytes = DEVICES_BYTES + (0 if seen.ram else process.memory_bytes(main))
+    workload.bytes = DEVICES_BYTES + (0 if seen.ram else checkpoint.memory_bytes([main]))
     workload.cost_us = FIXED_COST_US + workload.bytes // BYTES_PER_US
     where = f"its RAM stays in {', '.join(seen.ram)}" if seen.ram else "its RAM is saved with it"
     workload.reason = f"stopped and saved by QEMU; {where}"

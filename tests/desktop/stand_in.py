@@ -54,7 +54,7 @@ _DISK = Carrier("disk", Path("/var/lib/liveupdated"), 5 << 30, "the disk always 
 
 class _Host(FakeBackend):
     async def plan(self, request: Request) -> Plan:  # type: ignore[override]
-        found = Found(tuple(_WORKLOADS), (_DISK,))
+        found = Found(tuple(_WORKLOADS), (_DISK,), 8 << 30)
         target = next(k for k in self.known_kernels if k.id in (request.kernel, _NEW))
         made = make_plan(found, target, _OLD, request, jump_us=9_000_000)
         candidates = (("memcached.service", "64 MiB of memory"),)

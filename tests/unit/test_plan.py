@@ -12,7 +12,7 @@ from liveupdated.carriers import Carrier
 from liveupdated.carriers.choice import SPACE_RESERVE
 from liveupdated.criu import KERNEL
 from liveupdated.session import Verdict, Workload
-from liveupdated.update.plan import Found, Plan, make_plan
+from liveupdated.update.plan import MEMORY_RESERVE, Found, Plan, make_plan
 from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
@@ -37,11 +37,10 @@ def workload(name: str, verdict: Verdict, size: int = 0, cost_us: int = 0) -> Wo
     return Workload(f"services:{name}", "services", name, verdict, "because", size, cost_us)
 
 
-def plan(*workloads: Workload, free: int = GIB, **options: object) -> Plan:
+def plan(*workloads: Workload, free: int = GIB, memory: int = GIB, **options: object) -> Plan:
     request = Request(**options)  # type: ignore[arg-type]
-    return make_plan(
-        Found(workloads, (on_disk(free),)), Kernel(), "6.12", request, jump_us=1_000_000
-    )
+    found = Found(workloads, (on_disk(free),), memory)
+    return make_plan(found, Kernel(), "6.12", request, jump_us=1_000_000)
 
 
 def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
@@ -52,7 +51,9 @@ def test_a_carried_workload_blocks_nothing_and_is_counted() -> None:
 
 def test_what_was_measured_is_what_is_predicted() -> None:
     found = Found(
-        (workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)), (on_disk(GIB),)
+        (workload("a", Verdict.CARRIED, 1, 1), workload("b", Verdict.RESTARTED)),
+        (on_disk(GIB),),
+        GIB,
     )
     known = {"services:a": Cost(50_000, 7 << 20), "services:b": Cost(90_000, 1)}
     made = make_plan(found, Kernel(), "6.12", Request(), jump_us=1_000_000, measured=known)
@@ -62,7 +63,7 @@ def test_what_was_measured_is_what_is_predicted() -> None:
 def test_what_is_only_estimated_shares_the_processors() -> None:
     names = ("a", "b", "c", "d", "e")
     found = Found(
-        tuple(workload(name, Verdict.CARRIED, 1, 600_000) for name in names), (on_disk(GIB),)
+        tuple(workload(name, Verdict.CARRIED, 1, 600_000) for name in names), (on_disk(GIB),), GIB
     )
 
     def blackout_us(measured: dict[str, Cost]) -> int:
@@ -78,7 +79,7 @@ def test_what_is_only_estimated_shares_the_processors() -> None:
 def test_a_kernel_that_cannot_restore_memory_blocks_where_memory_is_carried() -> None:
     def made(verdict: Verdict, no_criu: str) -> tuple[str, ...]:
         by_criu = dataclasses.replace(workload("a", verdict, 1, 1), needs=[KERNEL])
-        found = Found((by_criu, workload("other", Verdict.CARRIED)), (on_disk(GIB),))
+        found = Found((by_criu, workload("other", Verdict.CARRIED)), (on_disk(GIB),), GIB)
         return make_plan(found, Kernel(), "6.12", Request(), jump_us=1, no_criu=no_criu).blockers
 
     assert f"7.3 {NO_CRIU}" in made(Verdict.CARRIED, NO_CRIU)[0]
@@ -110,13 +111,29 @@ def test_too_little_space_is_a_refusal_before_anything_changes() -> None:
     assert "free" in made.blockers[0]
 
 
+def test_too_little_memory_in_the_new_kernel_is_a_refusal() -> None:
+    carried, enough = workload("a", Verdict.CARRIED, 1 << 20), MEMORY_RESERVE + (1 << 20)
+    assert plan(carried, memory=enough).blockers == ()
+    assert "needs 1 MiB of memory" in plan(carried, memory=enough - 1).blockers[0]
+    # The region of the pmem carrier is none of the new kernel's.
+    aside = "memmap=128M!4G"
+    assert plan(carried, memory=enough + (128 << 20), append=aside).blockers == ()
+    assert "0 MiB" in plan(carried, memory=enough, append=aside).blockers[0]
+
+
+def test_what_has_no_room_in_memory_stays_behind_if_it_may() -> None:
+    made = plan(optional("a", 1 << 20), memory=MEMORY_RESERVE)
+    assert made.blockers == ()
+    assert "no memory for its 1 MiB" in made.workloads[0].reason
+
+
 def test_a_blackout_over_the_limit_is_refused() -> None:
     made = plan(workload("a", Verdict.CARRIED, cost_us=2_000_000), max_blackout_us=2_500_000)
     assert "over the limit" in made.blockers[0]
 
 
 def test_without_a_kernel_there_is_a_plan_that_says_so() -> None:
-    made = make_plan(Found((), (on_disk(GIB),)), None, "6.12", Request())
+    made = make_plan(Found((), (on_disk(GIB),), GIB), None, "6.12", Request())
     assert made.blockers == ("there is no kernel to go to",)
 
 
@@ -142,7 +159,7 @@ def optional(name: str, size: int) -> Workload:
 
 
 def test_what_is_carried_only_if_possible_never_blocks() -> None:
-    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), (on_disk(GIB),))
+    found = Found((optional("a", 1), workload("b", Verdict.CARRIED)), (on_disk(GIB),), GIB)
     made = make_plan(found, Kernel(), "6.12", Request(), no_criu=NO_CRIU)
     assert made.blockers == ()
     assert [w.verdict for w in made.workloads] == [Verdict.RESTARTED, Verdict.CARRIED]
