@@ -4,6 +4,7 @@
 Standard library only: used on the restore path.
 """
 
+import contextlib
 import errno
 import os
 import time
@@ -15,6 +16,8 @@ from liveupdated.errors import SaveFailed, ServiceError
 ROOT = Path("/sys/fs/cgroup")
 FREEZE_LIMIT_S = 10.0
 KILL_LIMIT_S = 30.0
+VFORK_S = 0.02
+"""For a child to begin its program."""
 
 
 def folder(control_group: str) -> Path:
@@ -59,9 +62,39 @@ def _pids(cgroup: Path) -> Iterator[int]:
 
 
 def freeze(cgroup: Path) -> None:
-    """Raises SaveFailed when it does not get there in time."""
-    (cgroup / "cgroup.freeze").write_text("1")
-    _wait_for(cgroup, "frozen 1", FREEZE_LIMIT_S)
+    """Freeze it so that a tracer can stop all that is in it.
+
+    The kernel counts a thread as frozen that waits in vfork(2) until its child begins a program,
+    and a tracer would wait for it as long (wait_for_vfork_done() of kernel/fork.c): for ever, when
+    the child is frozen too.  Shells and posix_spawn(3) do that for a moment, which is let pass.
+
+    Raises SaveFailed when it does not get there in time.
+    """
+    end = time.monotonic() + FREEZE_LIMIT_S
+    while True:
+        (cgroup / "cgroup.freeze").write_text("1")
+        _wait_for(cgroup, "frozen 1", FREEZE_LIMIT_S)
+        waiting = next(_in_vfork(cgroup), 0)
+        if not waiting:
+            return
+        if time.monotonic() > end:
+            raise SaveFailed(
+                f"{cgroup.name} cannot be stopped",
+                f"thread {waiting} waits in vfork(2), and its child does not go on",
+            )
+        thaw(cgroup)
+        time.sleep(VFORK_S)
+
+
+def _in_vfork(cgroup: Path) -> Iterator[int]:
+    """Threads of the frozen cgroup: of these, only they are in state D."""
+    for pid in _pids(cgroup):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # SIGKILL ends it still
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                # proc_pid_stat(5): the name, before the state, may have any character.
+                stat = (thread / "stat").read_text(errors="replace")
+                if stat.rpartition(") ")[2].startswith("D"):
+                    yield int(thread.name)
 
 
 def thaw(cgroup: Path) -> None:

@@ -97,7 +97,7 @@ def furnish(vm: Machine) -> None:
     vm.put(ECHO, "/root/echo.py")
     vm.put(CALL, "/root/call.py")
     vm.put(DECLARED, "/etc/liveupdated/workloads.d/containers.toml")
-    vm.put(b"network-lock nftables\ntimeout 120\n", "/etc/criu/default.conf")
+    vm.put(b"network-lock nftables\n", "/etc/criu/default.conf")
     vm.run(IMAGE, timeout=JUMP_LIMIT_S)
     echo = f"{PYTHON} -v /root/echo.py:/echo.py:ro localhost/bb:1 /usr/bin/python3 /echo.py"
     start(vm, f"-d --name echo -p 8081:81 {echo}")
