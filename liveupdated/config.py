@@ -14,8 +14,8 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Update(_Table):
     which end with any boot.  What runs in them is another matter (`sessions:NAME:UNIT`)."""
     max_blackout_s: float = 0
     """0 is no limit."""
+    blackout_limits: Mapping[str, float] = field(default_factory=dict)
+    """The same, in seconds, for workloads whose id or name has the pattern."""
     inhibit_delay_s: float = 30
     """How long holders of a delay inhibitor may keep an update waiting."""
     stop: Literal["quick", "orderly"] = "quick"
@@ -64,6 +66,10 @@ class Update(_Table):
 
     def __post_init__(self) -> None:
         _require(self.max_blackout_s >= 0, "max_blackout_s cannot be below 0")
+        _require(
+            all(limit > 0 for limit in self.blackout_limits.values()),
+            "blackout_limits must be above 0",
+        )
         _require(self.inhibit_delay_s >= 0, "inhibit_delay_s cannot be below 0")
 
 

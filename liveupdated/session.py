@@ -111,6 +111,8 @@ class Workload:
     """Memory or disk state to be carried, predicted."""
     cost_us: int = 0
     """Time from frozen to running, without the jump, predicted."""
+    max_blackout_us: int = 0
+    """How long it may stand still; 0 is no limit."""
     source: str = ""
     """The file of the rule that decided; empty when it was the kind's default."""
     provides: list[str] = field(default_factory=list)

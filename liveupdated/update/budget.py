@@ -10,18 +10,19 @@ from liveupdated.timeline.marks import FROZEN
 
 
 def refuse_if_exceeded(session: Session, workload: Workload) -> None:
-    """Raises BudgetExceeded when, with `workload` next or just saved, the blackout of what has been
-    frozen longest would exceed the session's limit."""
-    frozen = [mark for mark in session.marks if mark.name == FROZEN]
-    if not (session.max_blackout_us and frozen):
-        return
-    first = min(frozen, key=lambda mark: mark.boottime_us)
+    """Raises BudgetExceeded when, with `workload` next or just saved, the blackout of one that is
+    frozen would exceed the session's limit or its own."""
+    own = {each.id: each.max_blackout_us for each in session.workloads}
     now_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
-    blackout_us = now_us - first.boottime_us + session.predicted_jump_us
-    if blackout_us > session.max_blackout_us:
-        raise BudgetExceeded(
-            f"the blackout would be longer than {session.max_blackout_us / 1e6:.1f} s",
-            f"{first.workload} would stand still for {blackout_us / 1e6:.1f} s, "
-            f"with the save at {workload.id}",
-            "carry less, or allow more",
-        )
+    for mark in sorted(session.marks, key=lambda mark: mark.boottime_us):
+        limits = [us for us in (session.max_blackout_us, own.get(mark.workload, 0)) if us]
+        if mark.name != FROZEN or not limits:
+            continue
+        blackout_us = now_us - mark.boottime_us + session.predicted_jump_us
+        if blackout_us > min(limits):
+            raise BudgetExceeded(
+                f"the blackout would be longer than {min(limits) / 1e6:.1f} s",
+                f"{mark.workload} would stand still for {blackout_us / 1e6:.1f} s, "
+                f"with the save at {workload.id}",
+                "carry less, or allow more",
+            )

@@ -63,6 +63,15 @@ def longest_first(workloads: Sequence[Workload]) -> list[Workload]:
     return sorted(workloads, key=lambda workload: cost_us[workload.id], reverse=True)
 
 
+def least_patient(workloads: Sequence[Workload]) -> list[Workload]:
+    """Those that have a limit for their blackout, and all that they need, saved after them."""
+    graph = needed(workloads)
+    last = [workload.id for workload in workloads if workload.max_blackout_us]
+    for workload_id in last:
+        last += graph[workload_id] - set(last)
+    return [workload for workload in workloads if workload.id in last]
+
+
 def each(
     workloads: Sequence[Workload],
     work: Callable[[Workload], None],

@@ -114,6 +114,7 @@ def make_plan(
     request: Request,
     *,
     accept_loss: Sequence[str] = (),
+    limits: Mapping[str, float] | None = None,
     jump_us: int = 0,
     no_criu: str = "",
     measured: Mapping[str, Cost] | None = None,
@@ -121,7 +122,8 @@ def make_plan(
 ) -> Plan:
     """The plan for going from `running` (a kernel release) to `target`.
 
-    `accept_loss` are the administrator's standing patterns, beside those of the request; `no_criu`
+    `accept_loss` are the administrator's standing patterns, beside those of the request, and
+    `limits` the longest blackouts in seconds, by pattern; `no_criu`
     is why CRIU cannot restore memory on the target, where it cannot; `jump_us` and `measured` (by
     workload id) are what is predicted from what was measured.  `processors` work at what is only
     estimated.
@@ -133,6 +135,7 @@ def make_plan(
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
     ]
+    judged = [_limited(workload, limits or {}) for workload in judged]
     if no_criu:
         judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
     words = f"{target.cmdline} {request.append}" if target else None
@@ -146,7 +149,7 @@ def make_plan(
     blockers = [
         f"{w.id}: {w.reason}"
         for w in judged
-        if w.verdict in (Verdict.BLOCKS, Verdict.LOST) and not _accepted(w, patterns)
+        if w.verdict in (Verdict.BLOCKS, Verdict.LOST) and not _named(w, patterns)
     ]
     if circle:
         blockers.append(f"these need each other in a circle: {', '.join(circle)}")
@@ -176,6 +179,12 @@ def make_plan(
             f"the predicted blackout of {blackout_us / 1e6:.1f} s is over the limit of "
             f"{request.max_blackout_us / 1e6:.1f} s"
         )
+    blockers += [
+        f"{w.id}: its predicted blackout of {(jump_us + w.cost_us) / 1e6:.1f} s is over its limit "
+        f"of {w.max_blackout_us / 1e6:.1f} s"
+        for w in judged
+        if w.max_blackout_us and jump_us + w.cost_us > w.max_blackout_us
+    ]
     return Plan(
         kernel=target.id if target else "",
         release=target.release if target else "",
@@ -238,6 +247,14 @@ def _with_cost(workload: Workload, cost: Cost | None) -> Workload:
     return dataclasses.replace(workload, cost_us=cost.time_us, bytes=cost.bytes)
 
 
+def _limited(workload: Workload, limits: Mapping[str, float]) -> Workload:
+    """With the lowest of the limits that name it."""
+    if workload.verdict is not Verdict.CARRIED:
+        return workload
+    named = [limit for pattern, limit in limits.items() if _named(workload, [pattern])]
+    return dataclasses.replace(workload, max_blackout_us=int(min(named, default=0) * 1e6))
+
+
 def only(plan: Plan, patterns: Sequence[str]) -> Plan:
     """The plan for the workloads that the patterns name; for all when there are none.
 
@@ -245,7 +262,7 @@ def only(plan: Plan, patterns: Sequence[str]) -> Plan:
     """
     if not patterns:
         return plan
-    chosen = tuple(workload for workload in plan.workloads if _accepted(workload, patterns))
+    chosen = tuple(workload for workload in plan.workloads if _named(workload, patterns))
     if not chosen:
         raise NotFound(f"no workload is called {', '.join(patterns)}")
     return dataclasses.replace(plan, workloads=chosen)
@@ -260,13 +277,13 @@ def choose_rung(asked: str, target: PlanTarget | None, running: str) -> tuple[st
     return "live-update", "another kernel needs a jump, and memory is to be kept"
 
 
-def _accepted(workload: Workload, patterns: Sequence[str]) -> bool:
+def _named(workload: Workload, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(workload.id, p) or fnmatchcase(workload.name, p) for p in patterns)
 
 
 def _accept(workload: Workload, patterns: Sequence[str]) -> Workload:
     """A blocking workload whose loss was agreed to restarts like any other, if it can."""
-    if workload.verdict is not Verdict.BLOCKS or not _accepted(workload, patterns):
+    if workload.verdict is not Verdict.BLOCKS or not _named(workload, patterns):
         return workload
     return dataclasses.replace(
         workload,

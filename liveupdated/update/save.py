@@ -153,6 +153,9 @@ def _save_all(store: Store, session: Session) -> None:
     todo = [w for w in session.workloads if w.verdict in SAVED_VERDICTS]
     # What takes long stands still longest in any order; what is quick is frozen last.
     frozen = order.longest_first([w for w in todo if w.verdict is Verdict.CARRIED])
+    # And what has a limit is frozen when all others are saved.
+    last = order.least_patient(frozen)
+    first = [workload for workload in frozen if workload not in last]
     quick = [w for w in todo if w.verdict is not Verdict.CARRIED]
     begun = iter(range(len(todo)))
 
@@ -178,7 +181,8 @@ def _save_all(store: Store, session: Session) -> None:
         sync_tree(artifacts)
         budget.refuse_if_exceeded(session, workload)
 
-    for group, threads in ((quick, 1), (frozen, os.cpu_count() or 1)):
+    processors = os.cpu_count() or 1
+    for group, threads in ((quick, 1), (first, processors), (last, processors)):
         order.each(group, one, threads, last_to_first=True)
 
 

@@ -44,6 +44,11 @@ def test_they_are_merged_key_by_key(load: Load, etc: Path) -> None:
     assert list(loaded.update.accept_loss) == list(Config().update.accept_loss)
 
 
+def test_limits_are_by_pattern(load: Load, etc: Path) -> None:
+    (etc / "liveupdated.toml").write_text('[update.blackout_limits]\n"services:redis*" = 1.5\n')
+    assert load().update.blackout_limits == {"services:redis*": 1.5}
+
+
 def test_words_of_the_command_line_add_up(load: Load, etc: Path) -> None:
     (etc / "liveupdated.toml").write_text(
         '[kernels]\ncmdline_add = ["a"]\ncmdline_remove = ["b"]\n'
@@ -67,6 +72,8 @@ def test_words_of_the_command_line_add_up(load: Load, etc: Path) -> None:
         ("update = 3\n", "update: .*dictionary"),
         ("[update]\nmax_blackout_s = -1\n", "update: .*max_blackout_s cannot be below 0"),
         ("[update]\ninhibit_delay_s = nan\n", "inhibit_delay_s cannot be below 0"),
+        ("[update.blackout_limits]\na = 0\n", "update: .*blackout_limits must be above 0"),
+        ('[update.blackout_limits]\na = "b"\n', "update.blackout_limits.a: "),
         ('[update]\nstop = "never"\n', "update.stop: .*'quick' or 'orderly'"),
         ("[health]\ntimeout_s = 0\n", "health: .*timeout_s must be above 0"),
         ('[kernels]\nfolders = "/boot"\n', "kernels.folders: "),

@@ -132,6 +132,22 @@ def test_a_blackout_over_the_limit_is_refused() -> None:
     assert "over the limit" in made.blockers[0]
 
 
+def test_a_limit_of_one_workload_is_its_own() -> None:
+    def made(limits: dict[str, float]) -> Plan:
+        slow = workload("a", Verdict.CARRIED, 1, 9_000_000)
+        quick = workload("b", Verdict.CARRIED, 1, 2_000_000)
+        found = Found((slow, quick), (on_disk(GIB),), GIB)
+        return make_plan(found, Kernel(), "6.12", Request(), limits=limits, jump_us=1_000_000)
+
+    assert made({"b": 3}).blockers == ()
+    assert [w.max_blackout_us for w in made({"b": 5, "services:*": 30}).workloads] == [
+        30_000_000,
+        5_000_000,
+    ]
+    (blocker,) = made({"*": 4}).blockers
+    assert blocker.startswith("services:a: its predicted blackout of 10.0 s is over its limit")
+
+
 def test_without_a_kernel_there_is_a_plan_that_says_so() -> None:
     made = make_plan(Found((), (on_disk(GIB),), GIB), None, "6.12", Request())
     assert made.blockers == ("there is no kernel to go to",)

@@ -225,6 +225,35 @@ def test_a_save_that_overruns_the_budget_is_undone(store: Store, kind: Obedient)
     assert {"resume a", "resume b"} <= set(kind.calls)
 
 
+@pytest.mark.parametrize("limit_us", [2_000_000, 3_000_000])
+def test_a_save_that_overruns_the_limit_of_one_is_undone(
+    store: Store, kind: Obedient, limit_us: int
+) -> None:
+    session = opened(store, "a", "b")
+    session.workload("t:a").max_blackout_us = limit_us
+    session.predicted_jump_us = 2_500_000
+    store.store(session)
+    if limit_us > session.predicted_jump_us:
+        save.run(store)
+        return
+    with pytest.raises(BudgetExceeded, match="t:a would stand still for"):
+        save.run(store)
+    assert {"resume a", "resume b"} <= set(kind.calls)
+
+
+def test_what_has_a_limit_is_frozen_when_all_others_are_saved(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "b", "c", "d")
+    session.workload("t:b").max_blackout_us = 60_000_000
+    session.workload("t:b").needs = ["path:d"]
+    session.workload("t:d").provides = ["path:d"]
+    session.workload("t:b").cost_us = 9_000_000  # by itself it would be the first
+    store.store(session)
+    save.run(store)
+    saved = [call for call in kind.calls if call.startswith("save")]
+    assert set(saved[:2]) == {"save a", "save c"}
+    assert saved[2:] == ["save b", "save d"]
+
+
 def test_a_quick_stop_is_prepared_by_the_save_and_undone_with_it(
     store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
