@@ -191,6 +191,11 @@ class Session:
     notes: list[str] = field(default_factory=list)
     """What the guard, restore and health noticed, in sentences."""
 
+    @property
+    def returning(self) -> list[Workload]:
+        """All but what is lost: something is done for them in the boot after the jump."""
+        return [workload for workload in self.workloads if workload.verdict is not Verdict.LOST]
+
     def workload(self, workload_id: str) -> Workload:
         for workload in self.workloads:
             if workload.id == workload_id:

@@ -89,6 +89,6 @@ def _files(store: Store, session: Session) -> dict[str, str]:
     if len(by_criu) > 1:
         dropin = f"[Unit]\nWants={paths.CRIU_UNIT}\n"
         files[f"{paths.RESTORE_UNIT}.d/{unitrestore.DROPIN}"] = dropin
-    for workload in session.workloads:
+    for workload in session.returning:
         files |= kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
     return files

@@ -7,6 +7,7 @@ daemon's: a pure function of what was found and what was asked.
 
 import dataclasses
 import json
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from liveupdated import carriers, paths, workloads
 from liveupdated.carriers import Carrier, region
 from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
 from liveupdated.criu import KERNEL
-from liveupdated.errors import NotFound
+from liveupdated.errors import LiveUpdateError, NotFound
 from liveupdated.kernels import cmdline
 from liveupdated.session import (
     Verdict,
@@ -78,16 +79,21 @@ class Found:
 
 
 def find_workloads() -> None:
-    """Ask every kind and write paths.FOUND for the daemon.  Raises what a kind raises."""
+    """Ask every kind and write paths.FOUND for the daemon."""
     # The worker's, not the daemon's.
     import psutil  # noqa: PLC0415
 
     from liveupdated.host import Host  # noqa: PLC0415
     from liveupdated.rules import load_rules  # noqa: PLC0415
 
-    kinds = [workloads.kind(name) for name in workloads.names()]
-    host = Host(load_rules(kind.RULE for kind in kinds if kind.RULE))
-    found = [workload for kind in kinds for workload in kind.find(host)]
+    kinds = {name: workloads.kind(name) for name in workloads.names()}
+    host = Host(load_rules(kind.RULE for kind in kinds.values() if kind.RULE))
+    found: list[Workload] = []
+    for name, kind in kinds.items():
+        try:
+            found += kind.find(host)
+        except (LiveUpdateError, OSError, subprocess.SubprocessError) as error:
+            found.append(_unknown(name, error))
     data = {
         "workloads": [dataclasses.asdict(workload) for workload in found],
         "carriers": [carriers.to_json(carrier) for carrier in find()],
@@ -95,6 +101,13 @@ def find_workloads() -> None:
     }
     paths.FOUND.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(paths.FOUND, json.dumps(data).encode())
+
+
+def _unknown(kind: str, error: Exception) -> Workload:
+    """A row for all of a kind: nothing of it is saved, and that has to be agreed to."""
+    reason = f"what runs of this kind cannot be told: {error}"
+    name = "unknown"
+    return Workload(f"{kind}:{name}", kind, name, Verdict.BLOCKS, reason, starts_afresh=False)
 
 
 def read_found() -> Found:

@@ -21,6 +21,7 @@ from liveupdated.session import (
     Session,
     State,
     Store,
+    Verdict,
     Workload,
     mark_now,
     this_boot,
@@ -92,7 +93,7 @@ def claim(store: Store, session: Session, start: Mark) -> str:
         _mount_carrier(session, boot)
         _make_wait(store, session)
         with contextlib.suppress(SaveFailed), tcp.held_together():
-            for workload in session.workloads:
+            for workload in session.returning:
                 kind(workload.kind).prepare(workload, store.artifacts(session, workload.id))
     if reason and bootfiles.generated(store, session):
         # The generator looks at less than the guard: without these the units are their own.
@@ -151,6 +152,8 @@ def bring_back(store: Store, session: Session, missed: bool) -> None:
         session.marks += result.marks
 
     def attempt(workload: Workload) -> Result:
+        if workload.verdict is Verdict.LOST:
+            return Result(Outcome.LOST, workload.reason)
         try:
             if missed:
                 return kind(workload.kind).restart(workload)

@@ -34,7 +34,8 @@ class Result:
 
 
 class Kind(Protocol):
-    """What a module in this folder offers.  Each function acts on one workload and may block.
+    """What a module in this folder offers.  Each function acts on one workload and may block; none
+    but `find` hears of one whose verdict is LOST.
 
     Two more are for kinds that can, while all runs on and before anything is frozen:
     `look_ahead(workload)` finds out what `save` then need not, and notes it in `workload.facts`;
@@ -48,7 +49,8 @@ class Kind(Protocol):
 
     @staticmethod
     def find(host: "Host") -> Iterable[Workload]:
-        """What of this kind runs here, with verdicts.  Changes nothing."""
+        """What of this kind runs here, with verdicts.  Changes nothing.  Raises LiveUpdateError or
+        OSError when that cannot be told: the plan has a row for it then, which blocks."""
 
     @staticmethod
     def hold_files(workload: Workload) -> dict[str, str]:

@@ -50,11 +50,7 @@ RULE = ContainerRule
 
 def find(host: "Host") -> Iterable[Workload]:
     """Every container of root's that runs."""
-    try:
-        running = podman.running()
-    except LiveUpdateError as error:
-        reason = f"what runs in containers cannot be told: {error}"
-        return [Workload(f"{KIND}:podman", KIND, "podman", Verdict.BLOCKS, reason)]
+    running = podman.running()
     missing = obstacles.of_the_host({podman.runtime(each) for each in running}) if running else []
     mains = {unit.get("MainPID", "0"): name for name, unit in host.units.items()}
     owners = {
@@ -188,8 +184,6 @@ def hold_files(workload: Workload) -> dict[str, str]:
 
 def save(workload: Workload, artifacts: Path, mark: Marker) -> None:
     facts = workload.facts
-    if not facts:  # podman did not answer, and that was agreed to
-        return
     if workload.verdict is not Verdict.CARRIED:
         workload.saved = {"launch": launch.write(artifacts, facts, "", [])}
         return
@@ -339,11 +333,7 @@ def _by_its_owner(workload: Workload, reason: str) -> Result:
 
 def restart(workload: Workload) -> Result:
     """Memory is gone: its service starts it, or it is started like any other container."""
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
     facts = workload.facts
-    if not facts:
-        return Result(Outcome.LOST, f"nobody could tell what ran: {workload.reason}")
     lost = "its memory is lost: the machine did not come by this jump"
     checkpoint.discard(Path(facts["bundle"]))
     if facts["unit"]:

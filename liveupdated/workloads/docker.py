@@ -45,12 +45,7 @@ def find(host: "Host") -> Iterable[Workload]:
     """Every container of Docker's that runs."""
     if not dockerd.runs():
         return []
-    try:
-        running = dockerd.running()
-    except LiveUpdateError as error:
-        reason = f"what runs in Docker's containers cannot be told: {error}"
-        return [Workload(f"{KIND}:dockerd", KIND, "dockerd", Verdict.BLOCKS, reason)]
-    return [_judge(host, each) for each in running]
+    return [_judge(host, each) for each in dockerd.running()]
 
 
 def _judge(host: "Host", container: Json) -> Workload:
@@ -116,10 +111,6 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 
 
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
-    if not workload.facts:
-        return Result(Outcome.LOST, f"nobody could tell what ran: {workload.reason}")
     facts = workload.facts
     try:
         if facts["start"]:

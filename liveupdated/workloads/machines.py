@@ -289,8 +289,6 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 
 
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
     if not workload.saved:
         return _afresh(workload, workload.reason)
     if workload.facts["start"]:
@@ -304,8 +302,6 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
 
 def restart(workload: Workload) -> Result:
     """Memory is gone; boot starts the service by itself, or it is started like any other unit."""
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
     return _afresh(workload, "its memory is lost: the machine did not come by this jump")
 
 

@@ -306,7 +306,7 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
     saved = workload.saved
-    if workload.verdict is Verdict.LOST or not saved:
+    if not saved:
         return Result(Outcome.LOST, workload.reason)
     if "launch" not in saved:
         return _start_again(saved, "")
@@ -338,7 +338,7 @@ def _place(saved: dict[str, Json]) -> unit.Place:
 
 
 def restart(workload: Workload) -> Result:
-    if workload.verdict is Verdict.LOST or not workload.saved:
+    if not workload.saved:
         return Result(Outcome.LOST, workload.reason)
     why = "its memory is lost: the machine did not come by this jump"
     if workload.verdict is Verdict.CARRIED and "again" not in workload.saved:

@@ -262,8 +262,6 @@ def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
 
 
 def restart(workload: Workload) -> Result:
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
     try:
         user = _user(workload.facts)
         if "app" in workload.facts:

@@ -147,8 +147,6 @@ def settle() -> None:
 
 def _bring_back(workload: Workload) -> Result:
     name, facts = workload.name, workload.facts
-    if workload.verdict is Verdict.LOST:
-        return Result(Outcome.LOST, workload.reason)
     try:
         if "files" in facts:
             return Result(*byhand.start_again(name, facts, workload.saved))

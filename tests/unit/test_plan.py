@@ -5,14 +5,25 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveupdated import paths, workloads
 from liveupdated.carriers import Carrier
 from liveupdated.carriers.choice import SPACE_RESERVE
 from liveupdated.criu import KERNEL
+from liveupdated.errors import ServiceError
 from liveupdated.session import Verdict, Workload
-from liveupdated.update.plan import MEMORY_RESERVE, Found, Plan, make_plan
+from liveupdated.update import plan as plan_step
+from liveupdated.update.plan import (
+    MEMORY_RESERVE,
+    Found,
+    Plan,
+    find_workloads,
+    make_plan,
+    read_found,
+)
 from liveupdated.update.predict import Cost
 from liveupdated.update.request import Request
 
@@ -97,6 +108,34 @@ def test_an_agreed_loss_of_a_blocking_workload_becomes_a_restart() -> None:
     assert made.blockers == ()
     assert made.workloads[0].verdict is Verdict.RESTARTED
     assert "agreed" in made.workloads[0].reason
+
+
+class Broken:
+    RULE = None
+
+    @staticmethod
+    def find(host: object) -> list[Workload]:
+        raise ServiceError("podman ps failed", "no answer in 10 s")
+
+
+def test_a_kind_that_cannot_tell_what_runs_has_a_row_that_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "FOUND", tmp_path / "found")
+    monkeypatch.setattr(workloads, "names", lambda: ["containers"])
+    monkeypatch.setattr(workloads, "kind", lambda name: Broken)
+    monkeypatch.setattr(plan_step, "find", lambda: [on_disk(GIB)])
+    find_workloads()
+    found = read_found()
+    assert found.memory_bytes > 128 << 20
+
+    def made(*patterns: str) -> Plan:
+        return make_plan(found, Kernel(), "6.12", Request(accept_loss=patterns))
+
+    (blocker,) = made().blockers
+    assert blocker.startswith("containers:unknown: ") and "no answer in 10 s" in blocker
+    agreed = made("containers:*")
+    assert agreed.blockers == () and agreed.workloads[0].verdict is Verdict.LOST
 
 
 def test_agreeing_to_one_loss_is_not_agreeing_to_another() -> None:

@@ -458,12 +458,17 @@ def test_a_kernel_loaded_by_hand_is_told_by_its_loader(
 def test_after_our_jump_all_come_back_and_one_crash_takes_no_other_along(
     store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = opened(store, "a", "crashes", "c")
+    session = opened(store, "a", "crashes", "c", "lost")
+    session.workload("t:lost").verdict = Verdict.LOST
+    session.workload("t:lost").reason = "its pipe is gone"
+    store.store(session)
     jump(store, session, monkeypatch, TOKEN)
     monkeypatch.setattr(restore, "Store", lambda: store)
     assert restore.main() == 0
     done = store.load(session.id)
     assert done.state is State.RESTORED and done.arrival is not None
+    assert done.workloads.pop().outcome_reason == "its pipe is gone"
+    assert not [call for call in kind.calls if "lost" in call], "its kind has nothing to do"
     assert [w.outcome for w in done.workloads] == [
         Outcome.CARRIED,
         Outcome.FAILED,

@@ -111,15 +111,6 @@ def test_an_owned_container_comes_back_in_its_service_and_is_held_there(tmp_path
     assert path.startswith("web.service.d/") and "Restart=no" in text
 
 
-def test_nothing_is_made_up_when_podman_does_not_answer(tmp_path: Path) -> None:
-    workload = Workload("containers:podman", "containers", "podman", Verdict.RESTARTED, "mute")
-    containers.save(workload, tmp_path, lambda mark: None)
-    containers.prepare(workload, tmp_path)
-    assert containers.boot_files(workload, tmp_path) == {}
-    result = containers.restore(workload, tmp_path, lambda mark: None)
-    assert result.outcome is Outcome.LOST and "mute" in result.reason
-
-
 def test_what_the_boot_has_restored_is_not_started_again(tmp_path: Path) -> None:
     workload = saved()
     containers.prepare(workload, tmp_path)

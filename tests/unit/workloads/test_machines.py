@@ -49,13 +49,6 @@ def test_one_that_is_not_carried_is_neither_held_nor_touched(
     assert guest.saved is None
 
 
-def test_one_of_no_service_is_lost_with_its_reason(guest: Workload, tmp_path: Path) -> None:
-    guest.verdict, guest.reason = Verdict.LOST, "the main process of no service"
-    assert machines.restart(guest).outcome is Outcome.LOST
-    result = machines.restore(guest, tmp_path, lambda name: None)
-    assert (result.outcome, result.reason) == (Outcome.LOST, guest.reason)
-
-
 def test_a_restore_brings_the_launchers_marks(guest: Workload, tmp_path: Path) -> None:
     work = unitrestore.folder(UNIT)
     (work / "marks.json").write_text('{"returning": 5000000, "returned": 5100000}')

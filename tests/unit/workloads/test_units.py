@@ -11,7 +11,7 @@ from liveupdated.bootset import boot_set
 from liveupdated.carry import UnitRule
 from liveupdated.host import Host
 from liveupdated.session import Json, Outcome, Verdict, Workload
-from liveupdated.workloads import kind, units
+from liveupdated.workloads import units
 from tests.unit.workloads.test_units_bootset import TRIXIE, Units, add, pull, stop
 
 
@@ -144,12 +144,6 @@ def test_what_was_held_by_the_boot_before_is_stopped_still(
     assert "a.service" not in {w.name for w in units.find(host(shown))}
     (tmp_path / "a.service").touch()
     assert "a.service" in {w.name for w in units.find(host(shown))}
-
-
-def test_a_lost_unit_stays_lost() -> None:
-    workload = Workload("units:a.service", "units", "a.service", Verdict.LOST, "its pipe is gone")
-    result = kind("units").restore(workload, Path("/nowhere"), lambda name: None)
-    assert (result.outcome, result.reason) == (Outcome.LOST, "its pipe is gone")
 
 
 def test_no_systemd_is_a_failed_restore_and_no_exception(
