@@ -174,11 +174,42 @@ _together = _Together()
 
 def release(name: str, *, bridged: bool = False) -> None:
     """Take the hold away, and that of `bridged` connections where there may be one; without one
-    nothing happens.  Raises SaveFailed when nft refuses."""
+    nothing happens.  What several threads release meanwhile goes by the same nft.
+
+    Raises SaveFailed when nft refuses.
+    """
+    families = ("inet", "bridge") if bridged else ("inet",)
     # `destroy` is newer than Debian 12's nftables: made, if it is not there, then deleted.
-    _nft(_empty("inet", table(name)))
-    if bridged:
-        _nft(_empty("bridge", table(name)))
+    mine = _Release("".join(_empty(family, table(name)) for family in families))
+    _releases.append(mine)
+    with _releasing:
+        waiting = _releases[:]
+        del _releases[: len(waiting)]
+        if waiting:
+            _release_all(waiting)
+    if mine.error:
+        raise mine.error
+
+
+@dataclass
+class _Release:
+    text: str
+    error: SaveFailed | None = None
+
+
+_releases: list[_Release] = []
+_releasing = threading.Lock()
+
+
+def _release_all(releases: Sequence[_Release]) -> None:
+    try:
+        _nft("".join(each.text for each in releases))
+    except SaveFailed as error:
+        if len(releases) == 1:
+            releases[0].error = error
+        else:
+            for each in releases:
+                _release_all([each])
 
 
 def _empty(family: str, name: str) -> str:

@@ -13,9 +13,11 @@ are touched while systemd still waits for one: `let_go` and `settle` wait for it
 Standard library only: the restore worker reads this on the blackout's clock.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event, Lock, Thread
 
 from liveupdated import paths, systemd, unitfiles
 from liveupdated.errors import ServiceError
@@ -61,6 +63,10 @@ FIRST = "StartupCPUWeight=2000\n"
 one.  More would starve that: dozens of restores keep all processors busy for longer than a start
 may take."""
 
+_lock = Lock()
+_waiting: dict[str, Event] = {}
+"""Looked at by one thread: dozens that look would keep a processor from the restores."""
+
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""
 
@@ -83,7 +89,8 @@ def prepare(name: str) -> Path:
 
 def tried(name: str) -> bool:
     """Whether the restore has had its try."""
-    return (folder(name) / "running").exists() or (folder(name) / "failed").exists()
+    work = folder(name)
+    return os.path.exists(f"{work}/running") or os.path.exists(f"{work}/failed")
 
 
 def until_settled(name: str) -> str:
@@ -181,12 +188,26 @@ def in_place(
 
 
 def _wait(name: str) -> bool:
-    end = time.monotonic() + RUNNING_LIMIT_S
-    while time.monotonic() < end and not (folder(name) / "failed").exists():
-        if (folder(name) / "running").exists():
-            return True
+    """Until the restore has had its try, or for too long; whether it runs."""
+    told = Event()
+    with _lock:
+        _waiting[name] = told
+        if len(_waiting) == 1:
+            Thread(target=_look, daemon=True).start()
+    told.wait(RUNNING_LIMIT_S)
+    with _lock:
+        _waiting.pop(name, None)
+    return (folder(name) / "running").exists() and not (folder(name) / "failed").exists()
+
+
+def _look() -> None:
+    while True:
+        with _lock:
+            for name in [name for name in _waiting if tried(name)]:
+                _waiting.pop(name).set()
+            if not _waiting:
+                return
         time.sleep(POLL_S)
-    return False
 
 
 def _cause(name: str, why: Why) -> str:

@@ -4,6 +4,9 @@
 import os
 import socket
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +81,36 @@ def test_what_is_held_together_is_one_run_of_nft_and_one_refusal_spares_the_othe
     assert asked[-1] == both[1]
     tcp.hold("a", port)
     assert asked[-1] == both[0]
+
+
+def test_what_is_released_meanwhile_is_one_run_of_nft_and_a_refusal_is_its_owners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    go_on = threading.Event()
+
+    def nft(text: str) -> None:
+        asked.append(text)
+        if len(asked) == 1:
+            go_on.wait(30)
+        if tcp.table("bad") in text:
+            raise SaveFailed("nft refused", "bad")
+
+    monkeypatch.setattr(tcp, "_nft", nft)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(tcp.release, "first")
+        while not asked:
+            time.sleep(0.01)
+        others = {name: pool.submit(tcp.release, name) for name in ("a", "bad", "b")}
+        while len(tcp._releases) < len(others):
+            time.sleep(0.01)
+        go_on.set()
+        assert first.result(30) is None
+        errors = {name: other.exception(30) for name, other in others.items()}
+    assert isinstance(errors.pop("bad"), SaveFailed)
+    assert errors == {"a": None, "b": None}
+    # The first, all others, and these one by one.
+    assert [text.count("delete table") for text in asked] == [1, 3, 1, 1, 1]
 
 
 def test_what_a_bridge_passes_on_is_held_there_in_both_directions() -> None:

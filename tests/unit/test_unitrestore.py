@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A unit that is waited for."""
 
+import threading
+import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from liveupdated import paths, systemd, unitrestore
+from liveupdated.session import Outcome
 
 
 def test_a_unit_that_keeps_failing_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +67,29 @@ def test_what_failed_is_its_own_again_once_nothing_of_the_restore_runs(
     for _ in range(2):
         unitrestore.give_back_what_ended()
     assert reloads == [""]
+
+
+def test_dozens_are_waited_for_by_one_that_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "RESTORING", tmp_path)
+    monkeypatch.setattr(unitrestore, "RUNNING_LIMIT_S", 30)
+    monkeypatch.setattr(unitrestore, "let_go", lambda name: None)
+    names = [f"{number}.service" for number in range(30)]
+    for name in names:
+        unitrestore.prepare(name)
+    before = threading.active_count()
+    with ThreadPoolExecutor(len(names)) as pool:
+        results = [
+            pool.submit(unitrestore.watch, name, lambda _: "why", lambda _: True) for name in names
+        ]
+        while len(unitrestore._waiting) < len(names):
+            time.sleep(0.01)
+        assert threading.active_count() == before + len(names) + 1
+        for number, name in enumerate(names):
+            end = "failed" if number % 3 == 0 else "running"
+            (unitrestore.folder(name) / end).touch()
+        outcomes = [result.result(30)[0] for result in results]
+    expected = (Outcome.RESTARTED, Outcome.CARRIED, Outcome.CARRIED)
+    assert outcomes == [expected[number % 3] for number in range(30)]
+    assert not unitrestore._waiting
