@@ -37,6 +37,8 @@ ADDRESS_LIMIT_S = 60.0
 # enum tcp_state, include/net/tcp_states.h; what CRIU restores connected (--tcp-established).
 _CONNECTED = {"01", "04", "05", "08", "09", "0B"}
 _LISTENS = "0A"
+_TIME_WAIT = " 06 "
+"""No other field has two digits."""
 _TCP_REPAIR = 19
 """linux/tcp.h"""
 _PIDFD_GETFD = 438
@@ -85,6 +87,8 @@ def available() -> bool:
 def sockets(pid: int, inodes: Iterable[int]) -> Sockets:
     """The TCP sockets with these inodes, in the network namespace of `pid` (proc_net_tcp(5))."""
     wanted = set(inodes)
+    if not wanted:
+        return NONE
     connections, listeners = [], []
     for table in ("tcp", "tcp6"):
         try:
@@ -92,6 +96,8 @@ def sockets(pid: int, inodes: Iterable[int]) -> Sockets:
         except FileNotFoundError:  # no IPv6
             continue
         for line in lines:
+            if _TIME_WAIT in line:  # nobody's, and often thousands
+                continue
             words = line.split()
             if int(words[9]) not in wanted:
                 continue
