@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from liveupdated import systemd
-from liveupdated.session import Verdict, Workload, workload_from_json
+from liveupdated.session import Outcome, Verdict, Workload, workload_from_json
 from liveupdated.workloads import kind
 
 KIND = kind(os.environ.get("KIND", "units"))
@@ -40,6 +40,8 @@ def save() -> None:
     SAVED.write_text(json.dumps([dataclasses.asdict(workload) for workload in found]))
     shutil.rmtree(BOOT, ignore_errors=True)
     for workload in found:
+        if workload.verdict is Verdict.LOST:
+            continue
         for path, text in KIND.boot_files(workload, NOWHERE).items():
             file = BOOT / "units" / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,8 @@ def restore(jumped: bool) -> None:
     systemd.notify("READY=1")
 
     def one(workload: Workload) -> list[str]:
+        if workload.verdict is Verdict.LOST:
+            return [workload.name, Outcome.LOST, workload.reason]
         result = KIND.restore(workload, NOWHERE, ignore) if jumped else KIND.restart(workload)
         return [workload.name, result.outcome, result.reason]
 
