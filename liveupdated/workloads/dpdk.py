@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "dpdk"
 RULE = None
-ANSWER_LIMIT_S = 120.0
+ANSWER_LIMIT_S = 300.0
 """For an application to set up its memory and devices, and answer."""
 POLL_S = 0.2
 
