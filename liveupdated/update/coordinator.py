@@ -169,7 +169,8 @@ class Coordinator:
             os.uname().release,
             dataclasses.replace(request, max_blackout_us=limit_us, stop=stop),
             accept_loss=settings.accept_loss,
-            limits=settings.blackout_limits,
+            # A rehearsal is there to find out.
+            limits=settings.blackout_limits if target else {},
             jump_us=predict.jump_us(sessions, await self._to_restore_us(), stop),
             no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
             measured=predict.costs(sessions),
