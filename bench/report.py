@@ -43,7 +43,7 @@ Where one service's time goes, of 17 s in a run of its own (the host's clock bes
 - To the firmware: QEMU's takes three seconds. Hardware's takes minutes, and then this is another
   ratio.
 - To the floor: its init answers at once. Ours is systemd's: generators, the first units, the file
-  systems, the network; and the half of what is written and read again that is no memory.
+  systems, the network; and CRIU, where that has dd.
 - Ten services to one: each costs CRIU half a second of a processor for the dump and as much for
   the restore, and two processors share ten. Fifty take 57 s, of which the save 24; a script that
   dumps and restores one after the other, without units, filters, digests or the journal, takes 32.

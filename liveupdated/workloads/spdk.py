@@ -165,8 +165,6 @@ def prepare(workload: Workload, artifacts: Path) -> None:
 def restore(workload: Workload, artifacts: Path, mark: Marker) -> Result:
     """Have it started, once what it needs is back, and configured."""
     facts = workload.facts
-    if not facts["unit"]:
-        return Result(Outcome.LOST, workload.reason)
     reason = IN_FLIGHT if facts["save"] else workload.reason
     outcome, reason = unitrestore.afresh(facts["unit"], facts["start"], facts["files"], reason)
     if outcome is Outcome.RESTARTED and workload.saved:
