@@ -261,11 +261,16 @@ def _with_cost(workload: Workload, cost: Cost | None) -> Workload:
 
 
 def _limited(workload: Workload, limits: Mapping[str, float]) -> Workload:
-    """With the lowest of the limits that name it."""
-    if workload.verdict is not Verdict.CARRIED:
-        return workload
+    """With the lowest of the limits that name it, which its reason tells too."""
     named = [limit for pattern, limit in limits.items() if _named(workload, [pattern])]
-    return dataclasses.replace(workload, max_blackout_us=int(min(named, default=0) * 1e6))
+    if workload.verdict is not Verdict.CARRIED or not named:
+        return workload
+    limit_s = min(named)
+    return dataclasses.replace(
+        workload,
+        max_blackout_us=int(limit_s * 1e6),
+        reason=f"{workload.reason}; it may stand still for {limit_s:g} s",
+    )
 
 
 def only(plan: Plan, patterns: Sequence[str]) -> Plan:

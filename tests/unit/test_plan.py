@@ -183,6 +183,10 @@ def test_a_limit_of_one_workload_is_its_own() -> None:
         30_000_000,
         5_000_000,
     ]
+    assert [w.reason for w in made({"b": 2.5}).workloads] == [
+        "because",
+        "because; it may stand still for 2.5 s",
+    ]
     (blocker,) = made({"*": 4}).blockers
     assert blocker.startswith("services:a: its predicted blackout of 10.0 s is over its limit")
 
