@@ -18,6 +18,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -227,73 +228,71 @@ def table(name: str) -> str:
     return PREFIX + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
+# By set: its rule.
+_NEW = "tcp flags & (fin | syn | rst | ack) == syn"
+_RECEIVED = {
+    "connections4": "ip daddr . tcp dport . ip saddr . tcp sport @connections4 drop",
+    "connections6": "ip6 daddr . tcp dport . ip6 saddr . tcp sport @connections6 drop",
+    "listeners4": f"{_NEW} ip daddr . tcp dport @listeners4 drop",
+    "listeners6": f"{_NEW} ip6 daddr . tcp dport @listeners6 drop",
+    "ports": f"{_NEW} tcp dport @ports drop",
+}
+_SENT = {
+    "connections4": "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
+    "connections6": "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
+}
+_TYPES = {
+    "connections4": "ipv4_addr . inet_service . ipv4_addr . inet_service",
+    "connections6": "ipv6_addr . inet_service . ipv6_addr . inet_service",
+    "listeners4": "ipv4_addr . inet_service",
+    "listeners6": "ipv6_addr . inet_service",
+    "ports": "inet_service",
+}
+
+
 def ruleset(name: str, found: Sockets) -> str:
-    """What `nft -f` reads."""
-    sets = _connections(found.connections) | {
-        "listeners4": ("ipv4_addr . inet_service", []),
-        "listeners6": ("ipv6_addr . inet_service", []),
-        "ports": ("inet_service", []),
-    }
+    """What `nft -f` reads.  It has nothing that is not needed: each set and rule costs blackout."""
+    sets = _connections(found.connections)
     for listener in found.listeners:
         if listener.address in _ANY:
-            sets["ports"][1].append(str(listener.port))
+            sets["ports"].append(str(listener.port))
         else:
-            elements = sets[f"listeners{_family(listener)}"][1]
-            elements.append(f"{listener.address} . {listener.port}")
-    lines = [f"{_empty('inet', name)}table inet {name} {{", *_sets(sets)]
-    new = "tcp flags & (fin | syn | rst | ack) == syn"
-    lines += [
-        # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
-        "chain input { type filter hook prerouting priority -300; policy accept;",
-        "ip daddr . tcp dport . ip saddr . tcp sport @connections4 drop",
-        "ip6 daddr . tcp dport . ip6 saddr . tcp sport @connections6 drop",
-        f"{new} ip daddr . tcp dport @listeners4 drop",
-        f"{new} ip6 daddr . tcp dport @listeners6 drop",
-        f"{new} tcp dport @ports drop",
-        "}",
-        "chain output { type filter hook output priority -300; policy accept;",
-        "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
-        "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
-        "}",
-        "}",
-    ]
+            sets[f"listeners{_family(listener)}"].append(f"{listener.address} . {listener.port}")
+    text = _table("inet", name, sets, {"prerouting": _RECEIVED, "output": _SENT})
     if found.bridged:
-        lines.append(_bridge_ruleset(name, found.bridged))
-    return "\n".join(lines) + "\n"
+        both_ways = (ends for pair in found.bridged for ends in (pair, pair[::-1]))
+        text += _table("bridge", name, _connections(both_ways), {"prerouting": _SENT})
+    return text
 
 
-def _bridge_ruleset(name: str, pairs: Iterable[tuple[Endpoint, Endpoint]]) -> str:
-    both_ways = (ends for pair in pairs for ends in (pair, pair[::-1]))
-    lines = [
-        f"{_empty('bridge', name)}table bridge {name} {{",
-        *_sets(_connections(both_ways)),
-        "chain passed { type filter hook prerouting priority -300; policy accept;",
-        "ip saddr . tcp sport . ip daddr . tcp dport @connections4 drop",
-        "ip6 saddr . tcp sport . ip6 daddr . tcp dport @connections6 drop",
-        "}",
-        "}",
-    ]
-    return "\n".join(lines)
-
-
-def _connections(pairs: Iterable[tuple[Endpoint, Endpoint]]) -> dict[str, tuple[str, list[str]]]:
-    """Sets of both families: name to type and elements."""
-    sets: dict[str, tuple[str, list[str]]] = {
-        f"connections{family}": (" . ".join(2 * [f"ipv{family}_addr . inet_service"]), [])
-        for family in (4, 6)
-    }
+def _connections(pairs: Iterable[tuple[Endpoint, Endpoint]]) -> defaultdict[str, list[str]]:
+    """Elements of the sets of both families."""
+    sets: defaultdict[str, list[str]] = defaultdict(list)
     for near, far in pairs:
         ends = f"{near.address} . {near.port} . {far.address} . {far.port}"
-        sets[f"connections{_family(near)}"][1].append(ends)
+        sets[f"connections{_family(near)}"].append(ends)
     return sets
 
 
-def _sets(sets: Mapping[str, tuple[str, list[str]]]) -> Iterator[str]:
-    for name, (kind, elements) in sets.items():
-        yield f"set {name} {{\ntype {kind}; flags timeout; timeout {HOLD_LIMIT};"
-        if elements:
-            yield f"elements = {{ {', '.join(dict.fromkeys(elements))} }}"
-        yield "}"
+def _table(
+    family: str,
+    name: str,
+    sets: Mapping[str, Sequence[str]],
+    hooks: Mapping[str, Mapping[str, str]],
+) -> str:
+    lines = [f"{_empty(family, name)}table {family} {name} {{"]
+    for each, elements in sets.items():
+        lines += [
+            f"set {each} {{",
+            f"type {_TYPES[each]}; flags timeout; timeout {HOLD_LIMIT};",
+            f"elements = {{ {', '.join(dict.fromkeys(elements))} }}",
+            "}",
+        ]
+    for hook, rules in hooks.items():
+        if used := [rule for each, rule in rules.items() if each in sets]:
+            # Before connection tracking (-200, netfilter_ipv4.h), which is to see none of it.
+            lines += [f"chain {hook} {{ type filter hook {hook} priority -300;", *used, "}"]
+    return "\n".join([*lines, "}"]) + "\n"
 
 
 def _family(endpoint: Endpoint) -> int:
