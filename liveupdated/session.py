@@ -133,6 +133,8 @@ class Workload:
     """Whether, its memory lost, it can be started again: else agreeing to that loses it."""
     declaration: dict[str, str] = field(default_factory=dict)
     """What a rule says that names it, where that is more than its name."""
+    restore_weight: int = 100
+    """StartupCPUWeight= of the unit that brings it back (systemd.resource-control(5))."""
 
 
 @dataclass

@@ -58,10 +58,6 @@ Before=shutdown.target
 """For a drop-in's [Unit]."""
 AFTER_RUN = "After=systemd-tmpfiles-setup.service\n"
 """With it, for what has something in /run that neither it nor its unit makes."""
-FIRST = "StartupCPUWeight=2000\n"
-"""For its [Service]: until the boot is over, what comes back goes before what starts, twenty to
-one.  More would starve that: dozens of restores keep all processors busy for longer than a start
-may take."""
 
 _lock = Lock()
 _waiting: dict[str, Event] = {}

@@ -36,7 +36,7 @@ def start_command(artifacts: Path, digest: str, work: Path) -> str:
     return f"{LAUNCHER} {artifacts} {digest} {work}"
 
 
-def own_files(facts: dict[str, Json], command: str) -> dict[str, str]:
+def own_files(facts: dict[str, Json], command: str, weight: int) -> dict[str, str]:
     """That unit, and what has the boot start it."""
     unit = own(facts["id"])
     others = " ".join(sorted({own(other) for other in facts["joins"].values()}))
@@ -48,7 +48,8 @@ After={paths.RESTORE_UNIT} network.target {FIREWALLS} {others}
 Before=podman-restart.service podman-auto-update.service
 RequiresMountsFor={facts["bundle"]}
 [Service]
-{unitrestore.FIRST}Type=oneshot
+StartupCPUWeight={weight}
+Type=oneshot
 ExecStart={command}
 # What podman leaves running here, if it does, is not ours to kill.
 KillMode=process
@@ -60,14 +61,15 @@ LimitCORE=0
     return {unit: text, f"multi-user.target.d/{unit}.conf": wants}
 
 
-def owner_files(owner: str, command: str, work: Path) -> dict[str, str]:
+def owner_files(owner: str, command: str, work: Path, weight: int) -> dict[str, str]:
     """The drop-in that makes the next start of the service the restore of its container."""
     text = f"""\
 # Written by liveupdated: this once the start of the container is the restore of its checkpoint.
 {unitrestore.until_settled(owner)}[Unit]
 After={paths.RESTORE_UNIT} {FIREWALLS}
 [Service]
-{unitrestore.FIRST}Type=notify
+StartupCPUWeight={weight}
+Type=notify
 NotifyAccess=all
 PIDFile=
 ExecCondition=

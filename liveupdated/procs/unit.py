@@ -40,7 +40,7 @@ def name(artifacts: Path) -> str:
     return f"{places.OWN}{hashlib.sha256(str(artifacts).encode()).hexdigest()[:12]}.service"
 
 
-def text(place: Place, launcher: str, artifacts: Path, digest: str) -> str:
+def text(place: Place, launcher: str, artifacts: Path, digest: str, *, weight: int = 100) -> str:
     """The unit file."""
     work = unitrestore.folder(name(artifacts))
     wants = " ".join(f"user-runtime-dir@{uid}.service" for uid in place.runtime_uids)
@@ -54,7 +54,8 @@ Description={place.called.replace("%", "%%")}, Brought Back after a Live Update
 After={paths.RESTORE_UNIT} {wants}
 Wants={wants}
 [Service]
-{unitrestore.FIRST}{kind}
+StartupCPUWeight={weight}
+{kind}
 # It goes on until the last of its processes ends, and however that ends is not a failure.
 ExitType=cgroup
 SuccessExitStatus=SIGKILL SIGTERM SIGHUP SIGINT

@@ -5,18 +5,23 @@ generator (`packaging/libexec/generator`), which is a shell script for the sake 
 Not synced: the shutdown does that, and without the jump nobody reads them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from liveupdated import criu, paths, systemd, unitrestore
 from liveupdated.session import Session, Store, boot_id, remove_tree
+from liveupdated.timeline.marks import FROZEN
+from liveupdated.update import order
 from liveupdated.workloads import kind
 
 GENERATED = "systemd/generator"
 """Below `systemd.RUN`, where systemd has the generators write."""
 
 ON_THE_WAY = {
-    # What the restore worker and some units that come back wait for.
+    # What the restore worker and the units that come back wait for.
     "systemd-remount-fs.service": 10000,
+    "systemd-sysctl.service": 10000,
+    "kmod-static-nodes.service": 10000,
     "systemd-tmpfiles-setup-dev-early.service": 10000,
     "systemd-tmpfiles-setup-dev.service": 10000,
     "systemd-journal-flush.service": 10000,
@@ -37,15 +42,27 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
+FIRST_BACK, LAST_BACK = 2000, 100
+"""The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
+may take to start, so that together they must not have much more than those that are named above;
+and the restore worker lets the network have each of them."""
+
 COLDPLUG = "systemd-udev-trigger.service"
 COLDPLUG_AFTER_DRIVERS = "[Unit]\nAfter=systemd-modules-load.service\n"
 """udev takes events as they come: those of the network's devices before those of all others."""
+
+CRIU_SYSCTLS = ("nr_open", "mmap_min_addr")
+"""Those that CRIU takes note of when it looks at the kernel (its kerndat.c)."""
+CRIU_AFTER_SYSCTL = "[Unit]\nAfter=systemd-sysctl.service\n"
+SYSCTL_FOLDERS = [paths.ROOT / top for top in ("etc", "run", "usr/local/lib", "usr/lib")]
+"""That have a sysctl.d, by sysctl.d(5)."""
 
 
 def write(store: Store, session: Session) -> None:
     """Write those of the session, for its jump only."""
     folder = _folder(store, session)
     units = folder / "units"
+    _weigh(session)
     for path, text in _files(store, session).items():
         file = units / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +71,25 @@ def write(store: Store, session: Session) -> None:
         file.parent.chmod(0o755)
     token = session.target.token if session.target else ""
     (folder / "jump").write_text(f"{boot_id()} {token}\n")
+
+
+def _weigh(session: Session) -> None:
+    """Side by side and with equal shares all restores would be over at about the same time, and who
+    was frozen first would have stood still for the whole save and the whole restore.
+
+    What may stand still least was frozen last, and is back first nevertheless.
+    """
+    frozen = sorted(
+        (mark for mark in session.marks if mark.name == FROZEN), key=lambda mark: mark.boottime_us
+    )
+    least_patient = order.least_patient([w for w in session.workloads if w.saved is not None])
+    back = order.first_back(
+        session.workloads, [*(w.id for w in least_patient), *(mark.workload for mark in frozen)]
+    )
+    by_id = {workload.id: workload for workload in session.workloads}
+    for place, workload_id in enumerate(back):
+        share = place / max(len(back) - 1, 1)
+        by_id[workload_id].restore_weight = round(FIRST_BACK * (LAST_BACK / FIRST_BACK) ** share)
 
 
 def forget(store: Store, session: Session) -> None:
@@ -84,11 +120,18 @@ def _files(store: Store, session: Session) -> dict[str, str]:
     adapters = set(pci.network_modules())
     if adapters and adapters <= pci.VIRTUAL_ADAPTERS:
         files[f"{COLDPLUG}.d/{unitrestore.DROPIN}"] = COLDPLUG_AFTER_DRIVERS
-    # A single restore would only wait for it: it cannot begin before systemd-sysctl.service either.
-    by_criu = [w for w in session.workloads if w.saved and criu.KERNEL in w.needs]
-    if len(by_criu) > 1:
+    if any(workload.saved and criu.KERNEL in workload.needs for workload in session.workloads):
         dropin = f"[Unit]\nWants={paths.CRIU_UNIT}\n"
         files[f"{paths.RESTORE_UNIT}.d/{unitrestore.DROPIN}"] = dropin
+        if _boot_sets(CRIU_SYSCTLS):
+            files[f"{paths.CRIU_UNIT}.d/{unitrestore.DROPIN}"] = CRIU_AFTER_SYSCTL
     for workload in session.returning:
         files |= kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
     return files
+
+
+def _boot_sets(names: Sequence[str]) -> bool:
+    """Whether a file of sysctl.d(5) speaks of one of these."""
+    files = (file for folder in SYSCTL_FOLDERS for file in folder.glob("sysctl.d/*.conf"))
+    texts = (file.read_text(errors="replace") for file in files if file.exists())
+    return any(name in text for text in texts for name in names)

@@ -72,6 +72,22 @@ def least_patient(workloads: Sequence[Workload]) -> list[Workload]:
     return [workload for workload in workloads if workload.id in last]
 
 
+def first_back(workloads: Iterable[Workload], frozen: Iterable[str]) -> list[str]:
+    """The ids in the order to come back in: as they were `frozen`, since the first has stood still
+    longest, and before each what it needs, which was frozen after it."""
+    graph = needed(workloads)
+    back: dict[str, None] = {}
+
+    def add(workload_id: str) -> None:
+        for other in sorted(graph[workload_id] - back.keys()):
+            add(other)
+        back.setdefault(workload_id)
+
+    for workload_id in frozen:
+        add(workload_id)
+    return list(back)
+
+
 def each(
     workloads: Sequence[Workload],
     work: Callable[[Workload], None],

@@ -263,10 +263,10 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
     facts, work = workload.facts, unitrestore.folder(_unit(workload))
     command = units.start_command(artifacts, workload.saved["launch"], work)
     if not facts["unit"]:
-        return units.own_files(facts, command)
+        return units.own_files(facts, command, workload.restore_weight)
     if workload.verdict is not Verdict.CARRIED:
         return units.later_files(facts["unit"], facts["after"])
-    return units.owner_files(facts["unit"], command, work)
+    return units.owner_files(facts["unit"], command, work, workload.restore_weight)
 
 
 def prepare(workload: Workload, artifacts: Path) -> None:

@@ -272,7 +272,8 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
 {unitrestore.until_settled(workload.name)}[Unit]
 After={paths.RESTORE_UNIT}
 [Service]
-{unitrestore.FIRST}Type={workload.saved["type"]}
+StartupCPUWeight={workload.restore_weight}
+Type={workload.saved["type"]}
 ExecStartPre=+{paths.LIBEXEC}/restore-machine check {arguments}
 ExecStart=
 ExecStart={cmdline.exec_line(workload.saved["argv"])}

@@ -320,7 +320,9 @@ def _bring_back(workload: Workload, artifacts: Path) -> Result:
     name = unit.name(artifacts)
     try:
         checkpoint.ready(artifacts, saved["launch"], unitrestore.prepare(name))
-        unit.start(name, unit.text(_place(saved), unit.CARRY, artifacts, saved["launch"]))
+        weight = workload.restore_weight
+        text = unit.text(_place(saved), unit.CARRY, artifacts, saved["launch"], weight=weight)
+        unit.start(name, text)
         if unit.came_back(name):
             unit.move(name, saved["cgroup"])
             return Result(Outcome.CARRIED)

@@ -352,7 +352,8 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
 # Written by liveupdated: this once the start of the service is the restore of its checkpoint.
 {unitrestore.until_settled(workload.name)}[Unit]
 {unitrestore.EARLY}{unitrestore.AFTER_RUN if workload.saved["after_run"] else ""}[Service]
-{unitrestore.FIRST}Type=forking
+StartupCPUWeight={workload.restore_weight}
+Type=forking
 PIDFile={work}/pid
 NotifyAccess=main
 ExecCondition=

@@ -25,6 +25,12 @@ def test_first_to_last_keeps_the_rest_as_it_was() -> None:
     assert names == ["a", "b", "module", "c", "bridge", "vm"]
 
 
+def test_who_was_frozen_first_is_back_first_and_before_it_what_it_needs() -> None:
+    found = [workload("a"), workload("b", "c", "unsaved"), workload("c", "d"), workload("d")]
+    assert order.first_back(found, ["b", "a", "c", "d"]) == ["d", "c", "b", "a"]
+    assert order.first_back(found, []) == []
+
+
 def test_a_circle_is_named() -> None:
     assert order.circle([workload("a", "b"), workload("b", "a")]) == ["a", "b", "a"]
     assert order.circle([workload("a", "a")]) == []

@@ -21,6 +21,7 @@ from liveupdated.errors import (
     ServiceError,
 )
 from liveupdated.session import (
+    Mark,
     Outcome,
     Session,
     State,
@@ -160,19 +161,79 @@ def jump(store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, token:
         file.write_text(f"{text}\n")
 
 
-def test_criu_looks_at_the_new_kernel_once_for_several_restores(
-    store: Store, kind: Obedient
+def test_criu_looks_at_the_new_kernel_once_for_all_restores(
+    store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bootfiles, "SYSCTL_FOLDERS", [tmp_path / "etc"])
     session = opened(store, "a", "b")
-    wanted = store.folder(session.id) / "boot/units" / f"{paths.RESTORE_UNIT}.d"
-    for workload in session.workloads:
-        bootfiles.write(store, session)
-        assert not wanted.exists()
-        workload.needs.append(criu.KERNEL)
-        workload.saved = {"launch": "digest"}
+    units = store.folder(session.id) / "boot/units"
     bootfiles.write(store, session)
-    [dropin] = wanted.iterdir()
+    assert not (units / f"{paths.RESTORE_UNIT}.d").exists()
+    session.workloads[0].needs.append(criu.KERNEL)
+    session.workloads[0].saved = {"launch": "digest"}
+    bootfiles.write(store, session)
+    [dropin] = (units / f"{paths.RESTORE_UNIT}.d").iterdir()
     assert dropin.read_text() == f"[Unit]\nWants={paths.CRIU_UNIT}\n"
+    assert not (units / f"{paths.CRIU_UNIT}.d").exists()
+
+
+def test_criu_looks_once_the_boot_has_set_what_it_looks_at(
+    store: Store, kind: Obedient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootfiles, "SYSCTL_FOLDERS", [tmp_path / "etc"])
+    (tmp_path / "etc/sysctl.d").mkdir(parents=True)
+    (tmp_path / "etc/sysctl.d/dangling.conf").symlink_to("nowhere")
+    (tmp_path / "etc/sysctl.d/database.conf").write_text("fs.nr_open = 4000000\n")
+    session = opened(store, "a")
+    session.workloads[0].needs.append(criu.KERNEL)
+    session.workloads[0].saved = {"launch": "digest"}
+    bootfiles.write(store, session)
+    [dropin] = (store.folder(session.id) / "boot/units" / f"{paths.CRIU_UNIT}.d").iterdir()
+    assert dropin.read_text() == "[Unit]\nAfter=systemd-sysctl.service\n"
+
+
+def test_who_was_frozen_first_has_most_of_the_processors(store: Store, kind: Obedient) -> None:
+    session = opened(store, "a", "b", "c", "not frozen")
+    for number, name in enumerate(("b", "a", "c")):
+        session.marks.append(Mark("frozen", 0, number, "this boot", f"t:{name}"))
+    bootfiles.write(store, session)
+    weights = {workload.name: workload.restore_weight for workload in session.workloads}
+    assert weights == {"b": 2000, "a": 447, "c": 100, "not frozen": 100}
+    session.workloads[2].max_blackout_us = 1
+    session.workloads[2].saved = {}
+    bootfiles.write(store, session)
+    weights = {workload.name: workload.restore_weight for workload in session.workloads}
+    assert weights == {"c": 2000, "b": 447, "a": 100, "not frozen": 100}
+    single = opened(store, "a")
+    single.mark("frozen", "t:a")
+    bootfiles.write(store, single)
+    assert [workload.restore_weight for workload in single.workloads] == [2000]
+
+
+def test_the_disk_reads_ahead_what_is_back_first_and_no_more_than_memory_has_room_for(
+    store: Store, kind: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[str] = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda fd, *_: announced.append(os.readlink(f"/proc/self/fd/{fd}"))
+    )
+    monkeypatch.setattr(os, "sysconf", lambda name: 10 << 20 if "PAGES" in name else 1)
+    session = opened(store, "late", "first")
+    files = {}
+    for workload, weight in zip(session.workloads, (100, 2000), strict=True):
+        workload.saved, workload.restore_weight = {}, weight
+        folder = store.artifacts(session, workload.id) / "images"
+        folder.mkdir(parents=True)
+        for name, mib in (("pages", 2), ("more", 2), ("link", 0), ("small", 0)):
+            files[workload.name, name] = str(folder / name)
+            if name == "link":
+                (folder / name).symlink_to("pages")
+            else:
+                (folder / name).write_bytes(bytes(mib << 20))
+    restore._read_ahead(store, session)
+    first = {files["first", "pages"], files["first", "more"]}
+    assert set(announced[:2]) == first
+    assert len(announced) == 2, "five MiB have no room for a third of two"
 
 
 def test_a_save_leaves_all_saved_and_the_session_durable(store: Store, kind: Obedient) -> None:
