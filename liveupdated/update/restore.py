@@ -45,6 +45,8 @@ STOPPED_FILE = "stopped"
 
 BOOT_LIMIT_S = 120.0
 ENDED_POLL_S = 1.0
+READ_AHEAD_BYTES = 1 << 20
+"""Files below that size are quicker read than announced."""
 WRITABLE_LIMIT_S = 60.0
 
 
@@ -91,6 +93,7 @@ def claim(store: Store, session: Session, start: Mark) -> str:
         session.reason = reason
     if not reason:
         _mount_carrier(session, boot)
+        Thread(target=_read_ahead, args=(store, session), daemon=True).start()
         _make_wait(store, session)
         with contextlib.suppress(SaveFailed), tcp.held_together():
             for workload in session.returning:
@@ -123,6 +126,33 @@ def _mount_carrier(session: Session, boot: Boot) -> None:
     except ServiceError as error:
         # After a reboot in between there is nothing on it, and the host is no worse for that.
         session.notes.append(str(error))
+
+
+def _read_ahead(store: Store, session: Session) -> None:
+    """Have the kernel read what is about to be restored, first what is to be back first: the disk
+    has nothing else to do until the restores begin.
+
+    As much as half of the memory that is free can take; the rest is for the restores themselves.
+    """
+    spare = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    for workload in sorted(session.returning, key=lambda one: one.restore_weight, reverse=True):
+        for folder, _, names in os.walk(store.artifacts(session, workload.id)):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    spare -= _announce(f"{folder}/{name}", spare)
+
+
+def _announce(path: str, spare: int) -> int:
+    """That it will be needed, if it is large and fits; how many bytes that are.  Raises OSError."""
+    size = os.lstat(path).st_size
+    if not READ_AHEAD_BYTES <= size <= spare:
+        return 0
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(fd)
+    return size
 
 
 def _make_wait(store: Store, session: Session) -> None:
