@@ -47,9 +47,9 @@ class Road:
         self.state = "idle"
         """In the words of the manager's property on the bus."""
         self.last_session = ""
+        self.store = store
         self._manager = manager
         self._jump = jump
-        self.store = store
         self._inhibitors = inhibitors
         self._given_up: asyncio.Future[str] | None = None
         self._committing: asyncio.Task[None] | None = None
