@@ -42,10 +42,9 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
-FIRST_BACK, LAST_BACK = 2000, 100
+FIRST_BACK, LAST_BACK = 5000, 500
 """The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
-may take to start, so that together they must not have much more than those that are named above;
-and the restore worker lets the network have each of them."""
+may take to start, so that together they must not have much more than those that are named above."""
 
 COLDPLUG = "systemd-udev-trigger.service"
 COLDPLUG_AFTER_DRIVERS = "[Unit]\nAfter=systemd-modules-load.service\n"

@@ -116,7 +116,7 @@ def test_the_folders_of_settings_are_those_that_are_read() -> None:
 def test_every_unit_has_its_entry_and_none_is_made_up() -> None:
     shipped = {file.name for file in (REPO / "systemd/system").iterdir()}
     named = re.findall(
-        r"liveupdated[a-z-]*\.(?:service|timer)", section(page("liveupdated.8"), "UNITS")
+        r"liveupdated[a-z-]*\.(?:service|slice|timer)", section(page("liveupdated.8"), "UNITS")
     )
     assert set(named) == shipped
 
