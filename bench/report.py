@@ -19,9 +19,11 @@ OTHER_STYLE = "restarted"
 
 
 WHY_MISSED = """\
-By what the figures are missed, where they are. The blackouts are of 2026-11-30: a round of all,
-and one more of liveupdated with the disk, after its restore worker had been mended. Until then that
-kept a processor from the restores: with 50 services the round took 118 s where it takes 57 now.
+By what the figures are missed, where they are. The blackouts are of 2026-11-30: three rounds of
+the first load (two through firmware), one of the others. The machine's own speed went up and down
+by a third meanwhile (a bare kexec took 17.2 to 24.0 s), so a tenth more or less says nothing. With
+ten and with fifty services liveupdated was measured once more, an hour after the rest, when its
+restore worker had got a slice of its own: fifty restores took 20 and 22 s then, and 37 s before.
 
 Where one service's time goes, of 17 s in a run of its own (the host's clock beside the console):
 
@@ -37,16 +39,20 @@ Where one service's time goes, of 17 s in a run of its own (the host's clock bes
 | claim, launcher, the unit's start | 1.4 |
 | CRIU; its memory alone 1.9 | 2.8 |
 
+CRIU's look at the kernel, up to 0.9 s of its 2.8, goes on beside the worker's start since.
+
 - To a bare kexec and a reboot, which lose the memory: what they spend on the stop in order and on
   the rest of the boot is a little less than ours on writing the memory and on CRIU and Python, each
-  of whose starts costs twenty times here what it costs on hardware.
+  of whose starts costs twenty times here what it costs on hardware: of the 3.3 s from the worker's
+  fork to its first line 2.5 are processor time, of which a warm start takes 0.1.
 - To the firmware: QEMU's takes three seconds. Hardware's takes minutes, and then this is another
   ratio.
 - To the floor: its init answers at once. Ours is systemd's: generators, the first units, the file
-  systems, the network; and CRIU, where that has dd.
-- Ten services to one: each costs CRIU half a second of a processor for the dump and as much for
-  the restore, and two processors share ten. Fifty take 57 s, of which the save 24; a script that
-  dumps and restores one after the other, without units, filters, digests or the journal, takes 32.
+  systems, the network; and CRIU, where that has dd. With 1,024 MiB, most of which is written before
+  the freeze, ours is quicker than the floor.
+- Fifty services: each costs CRIU half a second of a processor for the dump and as much for the
+  restore, and two processors share them. A script that dumps and restores one after the other,
+  without units, filters, digests or the journal, takes 34 s where ours takes 50 to 69.
 - pmem beside disk: the disk here is the host's page cache, so memory is hardly quicker.
 """
 
