@@ -133,11 +133,18 @@ def remove_files(files: Iterable[str]) -> None:
 
 
 def notify(message: str) -> None:
-    """sd_notify(3) without the library, for workers that may only use the standard one."""
+    """sd_notify(3) without the library, for workers that may only use the standard one.
+
+    In a quick stop systemd-shutdown(8) has taken over by the time everybody is told to end: then
+    there is nobody to notify.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+        contextlib.suppress(ConnectionRefusedError),
+    ):
         sock.sendto(message.encode(), address)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A daemon-reload is shared by those who wait for one, and never by whom it may have missed."""
+"""A daemon-reload is shared by those who wait for one, and never by whom it may have missed; and
+systemd is told things as long as it is there."""
 
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +89,15 @@ def test_one_that_fails_serves_nobody(systemctl: _Systemctl) -> None:
     systemctl.fails = False
     systemd.reload()
     assert systemctl.calls == 2
+
+
+def test_systemd_is_notified_while_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        systemd.notify("READY=1")
+        assert manager.recv(100) == b"READY=1"
+    # systemd-shutdown(8) has taken over: the socket's file is there, and nobody listens.
+    systemd.notify("STOPPING=1")
