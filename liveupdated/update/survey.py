@@ -82,6 +82,7 @@ class Survey:
         settings = self.config.update
         limit_us = request.max_blackout_us or int(settings.max_blackout_s * 1e6)
         stop = request.stop or settings.stop
+        processors = os.cpu_count() or 1
         return make_plan(
             found,
             target,
@@ -92,8 +93,8 @@ class Survey:
             limits=settings.blackout_limits if target else {},
             jump_us=predict.jump_us(sessions, await self._to_restore_us(), stop),
             no_criu=catalogue.no_criu(target, request.append) if isinstance(target, Kernel) else "",
-            measured=predict.costs(sessions),
-            processors=os.cpu_count() or 1,
+            measured=predict.costs(sessions, processors),
+            processors=processors,
         )
 
     async def _to_restore_us(self) -> int:

@@ -45,21 +45,38 @@ UPDATED = session(
 
 
 def test_a_rehearsal_tells_what_each_workload_takes() -> None:
-    assert costs([REHEARSED]) == {"services:a": Cost(50_000, 7)}
+    assert costs([REHEARSED], 2) == {"services:a": Cost(50_000, 7)}
 
 
 def test_an_update_tells_it_of_what_it_carried() -> None:
-    assert costs([UPDATED]) == {"services:a": Cost(100_000, 7)}
+    assert costs([UPDATED], 2) == {"services:a": Cost(100_000, 7)}
+
+
+def test_who_came_back_beside_others_had_a_share_of_the_processors() -> None:
+    spans = {"a": (100_000, 190_000), "b": (100_000, 190_000), "c": (100_000, 130_000)}
+    marks = [
+        (name, f"services:{workload}", us)
+        for workload, span in spans.items()
+        for name, us in zip((RESUMING, RUNNING), span, strict=True)
+    ]
+    frozen = [(FROZEN, "services:a", 0), (FROZEN, "services:b", 10_000), (SAVE_END, "", 20_000)]
+    rehearsed = session(State.REHEARSED, *frozen, *marks)
+    # Of one processor a third for 30 ms, then half for 60.
+    assert costs([rehearsed], 1) == {
+        "services:a": Cost(60_000, 7),
+        "services:b": Cost(50_000, 7),
+    }
+    assert costs([rehearsed], 8)["services:a"] == Cost(110_000, 7)
 
 
 def test_the_newest_counts() -> None:
-    assert costs([REHEARSED, UPDATED]) == costs([REHEARSED])
-    assert costs([UPDATED, REHEARSED]) == costs([UPDATED])
+    assert costs([REHEARSED, UPDATED], 2) == costs([REHEARSED], 2)
+    assert costs([UPDATED, REHEARSED], 2) == costs([UPDATED], 2)
 
 
 @pytest.mark.parametrize("state", [State.ABANDONED, State.MISSED, State.DEGRADED])
 def test_what_went_wrong_predicts_nothing(state: State) -> None:
-    assert costs([session(state, (FROZEN, "services:a", 0), (SAVE_END, "", 1))]) == {}
+    assert costs([session(state, (FROZEN, "services:a", 0), (SAVE_END, "", 1))], 2) == {}
 
 
 def test_the_jump_is_as_long_as_the_newest_one() -> None:
