@@ -42,7 +42,7 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
-FIRST_BACK, LAST_BACK = 5000, 500
+FIRST_BACK, LAST_BACK = 2000, 200
 """The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
 may take to start, so that together they must not have much more than those that are named above."""
 

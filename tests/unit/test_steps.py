@@ -198,16 +198,16 @@ def test_who_was_frozen_first_has_most_of_the_processors(store: Store, kind: Obe
         session.marks.append(Mark("frozen", 0, number, "this boot", f"t:{name}"))
     bootfiles.write(store, session)
     weights = {workload.name: workload.restore_weight for workload in session.workloads}
-    assert weights == {"b": 5000, "a": 1581, "c": 500, "not frozen": 100}
+    assert weights == {"b": 2000, "a": 632, "c": 200, "not frozen": 100}
     session.workloads[2].max_blackout_us = 1
     session.workloads[2].saved = {}
     bootfiles.write(store, session)
     weights = {workload.name: workload.restore_weight for workload in session.workloads}
-    assert weights == {"c": 5000, "b": 1581, "a": 500, "not frozen": 100}
+    assert weights == {"c": 2000, "b": 632, "a": 200, "not frozen": 100}
     single = opened(store, "a")
     single.mark("frozen", "t:a")
     bootfiles.write(store, single)
-    assert [workload.restore_weight for workload in single.workloads] == [5000]
+    assert [workload.restore_weight for workload in single.workloads] == [2000]
 
 
 def test_the_disk_reads_ahead_what_is_back_first_and_no_more_than_memory_has_room_for(
