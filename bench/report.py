@@ -19,11 +19,12 @@ OTHER_STYLE = "restarted"
 
 
 WHY_MISSED = """\
-By what the figures are missed, where they are. The blackouts are of 2026-11-30: three rounds of
-the first load (two through firmware), one of the others. The machine's own speed went up and down
-by a third meanwhile (a bare kexec took 17.2 to 24.0 s), so a tenth more or less says nothing. With
-ten and with fifty services liveupdated was measured once more, an hour after the rest, when its
-restore worker had got a slice of its own: fifty restores took 20 and 22 s then, and 37 s before.
+By what the figures are missed, where they are. The blackouts are of 2026-11-30: three to four
+rounds of the first load (two through firmware), one of the others. The machine's own speed went up
+and down by a third meanwhile (a bare kexec took 17.0 to 24.0 s), so a tenth more or less says
+nothing. With ten and with fifty services liveupdated was measured again, an hour after the rest,
+when its restore worker had got a slice of its own: fifty restores took 20 and 22 s then, and 37 s
+before; and with ten services on disk once more, when the restores left udev its share.
 
 Where one service's time goes, of 17 s in a run of its own (the host's clock beside the console):
 
