@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A connection to the message bus: calls, signals, and objects exported by their interface's XML.
 
-Dispatch is our own, and the library a mere transport (`liveupdated.wire`), because a daemon that
-runs as root must not have what theirs has:
+The only file that imports the D-Bus library, and as a mere transport: dbus-next, or its maintained
+fork dbus-fast (dbus-next 0.2.3 cannot be imported by Python 3.15).  Dispatch is our own, because a
+daemon that runs as root must not have what theirs has:
 
 * the task of a handler is not held, so it can be garbage-collected and the caller waits for ever;
 * an unexpected exception is answered with a traceback;
@@ -10,18 +11,24 @@ runs as root must not have what theirs has:
 * descriptors that somebody attaches to a message stay open;
 * InterfacesAdded and InterfacesRemoved come from the object instead of its object manager;
 * a wrong signature, object or interface is answered UnknownMethod;
-* introspection has neither documentation nor names of arguments.
+* introspection has neither documentation nor names of arguments;
+* a bus that hangs up during authentication makes an endless loop (dbus-next);
+* a socket that is full for a moment ends the connection (both, seen with a thousand signals).
 """
 
 import asyncio
 import contextlib
+import importlib
 import logging
-from collections.abc import Awaitable, Callable
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from liveupdated import contract, wire
-from liveupdated.contract import StandardError
+from liveupdated import contract
+from liveupdated.contract import StandardError, Variant
 from liveupdated.errors import Disconnected, LiveUpdateError, ServiceError, by_dbus_name
 from liveupdated.exports import Call, Exports
 
@@ -39,6 +46,80 @@ _NO_REPLY_EXPECTED = 1
 _NO_AUTO_START = 2
 _ALLOW_INTERACTIVE = 4
 _GONE = {f"{_BUS}.Error.{n}" for n in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "NoServer")}
+
+
+def _import_library() -> tuple[Any, Any]:
+    """The library and its asyncio part: the one `LIVEUPDATED_DBUS` names, or the one there is."""
+    wanted = os.environ.get("LIVEUPDATED_DBUS", "")
+    known = {"dbus_next": ["dbus_next"], "dbus_fast": ["dbus_fast"], "": ["dbus_next", "dbus_fast"]}
+    failures = []
+    for name in known.get(wanted, []):
+        try:
+            with _without_glib():
+                return importlib.import_module(name), importlib.import_module(f"{name}.aio")
+        except Exception as error:  # whatever a library does that is older than this Python
+            failures.append(f"{name}: {error}")
+    raise ImportError("no D-Bus library can be imported; " + "; ".join(failures or [wanted]))
+
+
+@contextlib.contextmanager
+def _without_glib() -> Iterator[None]:
+    """dbus-next loads GLib wherever python3-gi is installed: 3 MiB and 10 ms, for nothing here."""
+    if "gi" in sys.modules:
+        yield
+        return
+    sys.modules["gi"] = None  # type: ignore[assignment]  # "there is none": see importlib
+    try:
+        yield
+    finally:
+        del sys.modules["gi"]
+
+
+_lib, _aio = _import_library()
+_CALL, _RETURN, _ERROR, _SIGNAL = (
+    _lib.MessageType.METHOD_CALL,
+    _lib.MessageType.METHOD_RETURN,
+    _lib.MessageType.ERROR,
+    _lib.MessageType.SIGNAL,
+)
+
+
+_MessageBus: Any = _aio.MessageBus
+
+
+class _Transport(_MessageBus):  # type: ignore[misc]
+    async def _auth_readline(self) -> str:
+        line = b""
+        while not line.endswith(b"\r\n"):
+            byte = await self._loop.sock_recv(self._sock, 1)
+            if not byte:
+                raise EOFError("the bus hung up during authentication")
+            line += byte
+        return line[:-2].decode()
+
+
+class _PatientSocket:
+    """A socket that takes nothing, instead of raising, while it is full.
+
+    The library then waits until it is writable.  It hands over descriptors only once, so they are
+    kept for the next attempt.
+    """
+
+    def __init__(self, inner: socket.socket) -> None:
+        self._inner = inner
+        self._kept: list[Any] = []
+
+    def send(self, data: memoryview) -> int:
+        return self.sendmsg([data], self._kept)
+
+    def sendmsg(self, data: list[memoryview], ancillary: list[Any]) -> int:
+        try:
+            sent = self._inner.sendmsg(data, ancillary)
+        except BlockingIOError:
+            self._kept = ancillary
+            return 0
+        self._kept = []
+        return sent
 
 
 class RemoteError(ServiceError):
@@ -104,7 +185,11 @@ class Bus(Exports):
     async def connect(cls, address: str | None = None) -> "Bus":
         """Connect to the bus at `address`, or to the system bus.  Raises Disconnected."""
         try:
-            transport = await asyncio.wait_for(wire.connect(address), CONNECT_S)
+            transport = _Transport(
+                bus_address=address, bus_type=_lib.BusType.SYSTEM, negotiate_unix_fd=True
+            )
+            await asyncio.wait_for(transport.connect(), CONNECT_S)
+            transport._writer.sock = _PatientSocket(transport._writer.sock)
         except Exception as error:  # OSError, EOFError, AuthError, InvalidAddressError...
             raise Disconnected(
                 "the message bus cannot be reached", str(error) or type(error).__name__
@@ -161,14 +246,14 @@ class Bus(Exports):
         Raises Disconnected when the bus or the callee is not there, ServiceError when it does not
         answer in time, the error itself when it is one of ours, RemoteError for any other.
         """
-        message = wire.lib.Message(
+        message = _lib.Message(
             destination=destination,
             path=path,
             interface=interface,
             member=member,
             signature=signature,
-            body=[wire.sendable(arg) for arg in args],
-            flags=wire.lib.MessageFlag(
+            body=[_wire(arg) for arg in args],
+            flags=_lib.MessageFlag(
                 (_ALLOW_INTERACTIVE if interactive else 0) | (0 if activate else _NO_AUTO_START)
             ),
             serial=self._transport.next_serial(),
@@ -184,10 +269,10 @@ class Bus(Exports):
             ) from error
         finally:
             del self._pending[message.serial]
-        if reply.message_type == wire.ERROR:
-            wire.close(reply.unix_fds)
+        if reply.message_type == _ERROR:
+            _close(reply.unix_fds)
             raise _remote_error(destination, member, reply)
-        return wire.received(reply)
+        return _received(reply)
 
     async def subscribe(
         self,
@@ -238,13 +323,13 @@ class Bus(Exports):
     def send_signal(
         self, path: str, interface: str, member: str, signature: str, body: list[Any]
     ) -> None:
-        message = wire.lib.Message(
-            message_type=wire.SIGNAL,
+        message = _lib.Message(
+            message_type=_SIGNAL,
             path=path,
             interface=interface,
             member=member,
             signature=signature,
-            body=[wire.sendable(arg) for arg in body],
+            body=[_wire(arg) for arg in body],
         )
         # Nobody waits for a signal: a bus that is gone is noticed by `disconnected`.
         with contextlib.suppress(Disconnected):
@@ -260,17 +345,17 @@ class Bus(Exports):
 
     def _on_message(self, message: Any) -> bool:
         kind = message.message_type
-        if kind in (wire.RETURN, wire.ERROR):
+        if kind in (_RETURN, _ERROR):
             # The callee's: dbus-daemon and dbus-broker pass no reply that was not asked for.
             future = self._pending.get(message.reply_serial)
             if future is None or future.done():
-                wire.close(message.unix_fds)
+                _close(message.unix_fds)
                 return False  # Hello, or one that comes too late
             future.set_result(message)
             return True
         # None of our methods takes a descriptor, nor do the signals we hear.
-        wire.close(message.unix_fds)
-        if kind == wire.SIGNAL:
+        _close(message.unix_fds)
+        if kind == _SIGNAL:
             self._on_signal(message)
             return False
         task = asyncio.ensure_future(self._answer(message))
@@ -279,7 +364,7 @@ class Bus(Exports):
         return True
 
     def _on_signal(self, message: Any) -> None:
-        signal = Signal(message.path, message.interface, message.member, wire.plain(message.body))
+        signal = Signal(message.path, message.interface, message.member, _plain(message.body))
         if message.sender == _BUS and signal.member == "NameOwnerChanged":
             name, _, owner = signal.args
             if name in self._owners:
@@ -302,9 +387,9 @@ class Bus(Exports):
         )
         fds: list[int] = []
         try:
-            signature, body = await self.dispatch(call, message.signature, wire.typed(message.body))
-            body, fds = wire.detach_fds(signature, body)
-            await self._reply(message, signature, [wire.sendable(value) for value in body], fds)
+            signature, body = await self.dispatch(call, message.signature, _typed(message.body))
+            body, fds = _detach_fds(signature, body)
+            await self._reply(message, signature, [_wire(value) for value in body], fds)
         except asyncio.CancelledError:
             await self._reply_error(message, f"{_BUS}.Error.NoReply", "the daemon ends")
             raise
@@ -314,14 +399,14 @@ class Bus(Exports):
             name, text = error_on_the_wire(error, call.member)
             await self._reply_error(message, name, text)
         finally:
-            wire.close(fds)
+            _close(fds)
 
     async def _reply(self, message: Any, signature: str, body: list[Any], fds: list[int]) -> None:
         if message.flags.value & _NO_REPLY_EXPECTED:
             return
         sent = self._send(
-            wire.lib.Message(
-                message_type=wire.RETURN,
+            _lib.Message(
+                message_type=_RETURN,
                 reply_serial=message.serial,
                 destination=message.sender,
                 signature=signature,
@@ -337,13 +422,13 @@ class Bus(Exports):
             return
         with contextlib.suppress(Disconnected):
             self._send(
-                wire.lib.Message(
-                    message_type=wire.ERROR,
+                _lib.Message(
+                    message_type=_ERROR,
                     reply_serial=message.serial,
                     destination=message.sender,
                     error_name=name,
                     signature="s",
-                    body=[wire.sendable(text)],
+                    body=[_wire(text)],
                 )
             )
 
@@ -373,3 +458,73 @@ def _owner_rule(name: str) -> str:
     return (
         f"type='signal',sender='{_BUS}',interface='{_BUS}',member='NameOwnerChanged',arg0='{name}'"
     )
+
+
+def _wire(value: Any) -> Any:
+    """`value` as the library wants it, and as no bus hangs up on us for."""
+    if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
+        # Names of files and arguments of programs may be any bytes; a D-Bus string is UTF-8.
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, Variant):
+        return _lib.Variant(value.signature, _wire(value.value))
+    if isinstance(value, dict):
+        return {_wire(key): _wire(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_wire(item) for item in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """`value` without the library's variants."""
+    if isinstance(value, _lib.Variant):
+        return _plain(value.value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):  # dbus-fast 5 has tuples for structs
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(value: Any) -> Any:
+    """`value` with our variants in place of the library's; one within another loses its type."""
+    if isinstance(value, _lib.Variant):
+        return Variant(value.signature, _plain(value.value))
+    if isinstance(value, dict):
+        return {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(item) for item in value]
+    return value
+
+
+def _received(reply: Any) -> list[Any]:
+    """The values of a reply, with descriptors in place of their numbers; others are closed."""
+    fds = list(reply.unix_fds or [])
+    values, used = [], set()
+    for kind, value in zip(reply.signature_tree.types, reply.body, strict=True):
+        if kind.signature == "h" and value < len(fds):
+            used.add(fds[value])
+            values.append(fds[value])
+        else:
+            values.append(_plain(value))
+    _close(set(fds) - used)
+    return values
+
+
+def _detach_fds(signature: str, body: list[Any]) -> tuple[list[Any], list[int]]:
+    """`body` with numbers in place of descriptors, and those."""
+    if "h" not in signature:
+        return body, []
+    kinds = [kind.signature for kind in _lib.signature.SignatureTree(signature).types]
+    fds = [value for kind, value in zip(kinds, body, strict=True) if kind == "h"]
+    numbers = iter(range(len(fds)))
+    return [
+        next(numbers) if kind == "h" else value for kind, value in zip(kinds, body, strict=True)
+    ], fds
+
+
+def _close(fds: Iterable[int] | None) -> None:
+    for fd in set(fds or ()):  # the library lists one twice when several control messages came
+        with contextlib.suppress(OSError):
+            os.close(fd)

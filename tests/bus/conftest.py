@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from liveupdated.bus import Bus, Signal
 
 LIBRARIES = ("dbus_next", "dbus_fast")
-_BOUND_TO_A_LIBRARY = (
-    "liveupdated.wire",
-    "liveupdated.bus",
-    "liveupdated.daemon",
-    "liveupdated.api",
-)
+_BOUND_TO_A_LIBRARY = ("liveupdated.bus", "liveupdated.daemon", "liveupdated.api")
 _loaded: dict[str, dict[str, ModuleType]] = {}
 
 
@@ -37,13 +32,7 @@ def _load(library: str) -> dict[str, ModuleType]:
         for name in list(sys.modules):
             if name.startswith(_BOUND_TO_A_LIBRARY):
                 del sys.modules[name]
-        # In this order: `from liveupdated import wire` is what the package has under that name.
-        names = (
-            "liveupdated.wire",
-            "liveupdated.bus",
-            "liveupdated.daemon",
-            "liveupdated.api.polkit",
-        )
+        names = ("liveupdated.bus", "liveupdated.daemon", "liveupdated.api.polkit")
         _loaded[library] = {name: importlib.import_module(name) for name in names}
         del os.environ["LIVEUPDATED_DBUS"]
     return _loaded[library]

@@ -333,9 +333,9 @@ async def test_the_standard_interfaces(world: World) -> None:
 
 
 def test_both_libraries_are_tested(library: dict[str, ModuleType]) -> None:
-    name = library["liveupdated.bus"].wire.lib.__name__
+    name = library["liveupdated.bus"]._lib.__name__
     assert name in LIBRARIES
-    assert library["liveupdated.wire"]._aio.__name__ == f"{name}.aio"
+    assert library["liveupdated.bus"]._aio.__name__ == f"{name}.aio"
 
 
 def test_an_implementation_that_lacks_a_member_is_not_exported(

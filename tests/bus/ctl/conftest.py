@@ -39,7 +39,7 @@ class Command:
 
     @property
     def environment(self) -> dict[str, str]:
-        library = self.world.modules["liveupdated.wire"].lib.__name__
+        library = self.world.modules["liveupdated.bus"]._lib.__name__
         return {**self.world.system.environment(), "LIVEUPDATED_DBUS": library, "TZ": "UTC"}
 
     async def __call__(self, *words: str) -> Done:
