@@ -20,11 +20,13 @@ OTHER_STYLE = "restarted"
 
 WHY_MISSED = """\
 By what the figures are missed, where they are. The blackouts are of 2026-11-30: three to four
-rounds of the first load (two through firmware), one of the others. The machine's own speed went up
-and down by a third meanwhile (a bare kexec took 17.0 to 24.0 s), so a tenth more or less says
-nothing. With ten and with fifty services liveupdated was measured again, an hour after the rest,
-when its restore worker had got a slice of its own: fifty restores took 20 and 22 s then, and 37 s
-before; and with ten services on disk once more, when the restores left udev its share.
+rounds of the first load (two through firmware), one to three of the others, from three runs on one
+machine. Its own speed went up and down by a third meanwhile (a bare kexec took 17.0 to 24.0 s), so
+a tenth more or less says nothing. liveupdated changed between the runs: its rows have three states
+of the weights by which restores share the processors, of which only the last round of one service
+and of ten, both on disk, has the one that stayed. With fifty services the first state was a
+mistake: its restores took 37 s, those of the second 20 and 22 s, and those of the day before, with
+equal weights on a quicker machine, 18 s. No gain over that day can be told for one or for fifty.
 
 Where one service's time goes, of 17 s in a run of its own (the host's clock beside the console):
 
@@ -49,11 +51,12 @@ CRIU's look at the kernel, up to 0.9 s of its 2.8, goes on beside the worker's s
 - To the firmware: QEMU's takes three seconds. Hardware's takes minutes, and then this is another
   ratio.
 - To the floor: its init answers at once. Ours is systemd's: generators, the first units, the file
-  systems, the network; and CRIU, where that has dd. With 1,024 MiB, most of which is written before
-  the freeze, ours is quicker than the floor.
+  systems, the network; and CRIU, where that has dd.
+- Growth with memory is one round each, in which dd wrote 1,024 MiB at two fifths of the speed that
+  it had with 256. By the speed of 256 the floor would have grown by 18 s, ours did by 22: 1.25.
 - Fifty services: each costs CRIU half a second of a processor for the dump and as much for the
   restore, and two processors share them. A script that dumps and restores one after the other,
-  without units, filters, digests or the journal, takes 34 s where ours takes 50 to 69.
+  without units, filters, digests or the journal, takes 34 s where ours took 50 to 69.
 - pmem beside disk: the disk here is the host's page cache, so memory is hardly quicker.
 """
 

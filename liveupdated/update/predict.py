@@ -82,7 +82,10 @@ def _back_us(session: Session, moments: Mapping[str, Moments], processors: int) 
 
 def _alone_us(moments: Mapping[str, Moments], processors: int) -> dict[str, int]:
     """How long each was on its way back in a rehearsal, less what others took of the processors
-    meanwhile: after a jump who was frozen first is back first, and hardly waits for others."""
+    meanwhile: after a jump who was frozen first is back first, and waits less for others.
+
+    An estimate: what waited for a disk, or for systemd, is counted as if for a processor.
+    """
     spans = {
         workload_id: (at[RESUMING], max(at[RUNNING], at[RESUMING]))
         for workload_id, at in moments.items()
