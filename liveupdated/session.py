@@ -337,9 +337,13 @@ class Store:
         Raises BadSession for a carrier that this version does not know.
         """
         name = hashlib.sha256(workload_id.encode()).hexdigest()[:16]
+        return self.carrier(session) / self.folder(session.id).name / name
+
+    def carrier(self, session: Session) -> Path:
+        """The folder of the carrier that the session travels by; raises BadSession as above."""
         if session.carrier not in self.carriers:
             raise BadSession(f"session {session.id} travels by {session.carrier!r}")
-        return self.carriers[session.carrier] / self.folder(session.id).name / name
+        return self.carriers[session.carrier]
 
     def store(self, session: Session) -> None:
         """Write the session durably, in an envelope with its digest."""

@@ -5,13 +5,18 @@ after it, and then for the jump."""
 import time
 
 from liveupdated.errors import BudgetExceeded
-from liveupdated.session import Session, Workload
+from liveupdated.session import Session
 from liveupdated.timeline.marks import FROZEN
 
+END = "its end"
 
-def refuse_if_exceeded(session: Session, workload: Workload) -> None:
-    """Raises BudgetExceeded when, with `workload` next or just saved, the blackout of one that is
-    frozen would exceed the session's limit or its own."""
+
+def refuse_if_exceeded(session: Session, reached: str) -> None:
+    """Raises BudgetExceeded when the blackout of one that is frozen would exceed the session's
+    limit or its own.
+
+    `reached` is where the save is: END, or the id of the workload that is next or just saved.
+    """
     own = {each.id: each.max_blackout_us for each in session.workloads}
     now_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     for mark in sorted(session.marks, key=lambda mark: mark.boottime_us):
@@ -23,6 +28,6 @@ def refuse_if_exceeded(session: Session, workload: Workload) -> None:
             raise BudgetExceeded(
                 f"the blackout would be longer than {min(limits) / 1e6:.1f} s",
                 f"{mark.workload} would stand still for {blackout_us / 1e6:.1f} s, "
-                f"with the save at {workload.id}",
+                f"with the save at {reached}",
                 "carry less, or allow more",
             )

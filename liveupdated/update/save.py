@@ -6,7 +6,6 @@ What restarts by itself is recorded first; memory is frozen last, side by side.
 
 import os
 import time
-from pathlib import Path
 
 from liveupdated import criu, systemd
 from liveupdated.carriers.choice import SPACE_RESERVE, choose, find
@@ -19,7 +18,6 @@ from liveupdated.session import (
     Workload,
     boot_id,
     mark_now,
-    sync_folder,
     to_json,
 )
 from liveupdated.timeline.marks import (
@@ -30,7 +28,7 @@ from liveupdated.timeline.marks import (
     SAVE_END,
     SAVE_START,
 )
-from liveupdated.update import bootfiles, budget, order, quickstop
+from liveupdated.update import bootfiles, budget, order, quickstop, writeout
 from liveupdated.workloads import kind
 
 POLL_S = 0.01
@@ -56,8 +54,11 @@ def run(store: Store) -> None:
         spare = _choose_carrier(session)
         _look_ahead(session)
         _write_ahead(store, session, spare)
+        writeout.ahead()
         _hold(session)
         _save_all(store, session)
+        writeout.durable(store.carrier(session))
+        budget.refuse_if_exceeded(session, budget.END)
         if session.road != REHEARSAL:
             bootfiles.write(store, session)
         session.mark(SAVE_END)
@@ -125,7 +126,6 @@ def _write_ahead(store: Store, session: Session, spare: int) -> None:
         if ahead and workload.verdict is Verdict.CARRIED and workload.bytes <= spare:
             artifacts = store.artifacts(session, workload.id)
             ahead(workload, artifacts)
-            sync_tree(artifacts)
             spare -= workload.bytes
 
 
@@ -164,7 +164,7 @@ def _save_all(store: Store, session: Session) -> None:
         artifacts = store.artifacts(session, workload.id)
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         planned = workload.verdict
-        budget.refuse_if_exceeded(session, workload)
+        budget.refuse_if_exceeded(session, workload.id)
         try:
             kind(workload.kind).save(
                 workload, artifacts, lambda name: session.marks.append(mark_now(name, workload.id))
@@ -178,24 +178,11 @@ def _save_all(store: Store, session: Session) -> None:
             return
         if workload.verdict is not planned:  # it was to be carried only if possible
             session.notes.append(f"{workload.id} is {workload.verdict}: {workload.reason}")
-        sync_tree(artifacts)
-        budget.refuse_if_exceeded(session, workload)
+        budget.refuse_if_exceeded(session, workload.id)
 
     processors = os.cpu_count() or 1
     for group, threads in ((quick, 1), (first, processors), (last, processors)):
         order.each(group, one, threads, last_to_first=True)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make all files below `folder` durable."""
-    for path, _, files in os.walk(folder):
-        for name in files:
-            fd = os.open(os.path.join(path, name), os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_folder(Path(path))
 
 
 def commit(store: Store) -> None:
