@@ -60,8 +60,9 @@ AFTER_RUN = "After=systemd-tmpfiles-setup.service\n"
 """With it, for what has something in /run that neither it nor its unit makes."""
 
 _lock = Lock()
-_waiting: dict[str, Event] = {}
-"""Looked at by one thread: dozens that look would keep a processor from the restores."""
+_waiting: dict[tuple[str, str], Event] = {}
+"""By what ends the wait.  Looked at by one thread: dozens that look would keep a processor from the
+restores."""
 
 Why = Callable[[Path], str]
 """What the kind can find out, in the unit's folder, about a failure; beside `error`."""
@@ -85,8 +86,18 @@ def prepare(name: str) -> Path:
 
 def tried(name: str) -> bool:
     """Whether the restore has had its try."""
+    return _there(*_ends(name))
+
+
+def _ends(name: str) -> tuple[str, str]:
+    """The files, one of which is there once the restore has had its try."""
     work = folder(name)
-    return os.path.exists(f"{work}/running") or os.path.exists(f"{work}/failed")
+    return f"{work}/running", f"{work}/failed"
+
+
+def _there(running: str, failed: str) -> bool:
+    # Dozens are looked at, twenty times a second: without an exception for each that is not there.
+    return os.access(running, os.F_OK) or os.access(failed, os.F_OK)
 
 
 def until_settled(name: str) -> str:
@@ -185,22 +196,23 @@ def in_place(
 
 def _wait(name: str) -> bool:
     """Until the restore has had its try, or for too long; whether it runs."""
-    told = Event()
+    ends, told = _ends(name), Event()
     with _lock:
-        _waiting[name] = told
+        _waiting[ends] = told
         if len(_waiting) == 1:
             Thread(target=_look, daemon=True).start()
     told.wait(RUNNING_LIMIT_S)
     with _lock:
-        _waiting.pop(name, None)
-    return (folder(name) / "running").exists() and not (folder(name) / "failed").exists()
+        _waiting.pop(ends, None)
+    running, failed = ends
+    return os.access(running, os.F_OK) and not os.access(failed, os.F_OK)
 
 
 def _look() -> None:
     while True:
         with _lock:
-            for name in [name for name in _waiting if tried(name)]:
-                _waiting.pop(name).set()
+            for ends in [ends for ends in _waiting if _there(*ends)]:
+                _waiting.pop(ends).set()
             if not _waiting:
                 return
         time.sleep(POLL_S)
