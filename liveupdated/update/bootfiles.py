@@ -28,12 +28,12 @@ ON_THE_WAY = {
     "systemd-tmpfiles-setup.service": 10000,
     # The drivers of network adapters (`modules_load=`, see kernels/tuning.py).
     "systemd-modules-load.service": 10000,
-    # Who is back answers nobody before the network is up.
+    # Who is back answers nobody before the network is up, with the devices that udev brings; of the
+    # others udev hears by its coldplug, which goes at the usual weight.
     "systemd-networkd.service": 10000,
     "NetworkManager.service": 10000,
     "networking.service": 10000,
-    # It brings the network's devices, among all the others: after the restores, before the rest.
-    "systemd-udevd.service": 1000,
+    "systemd-udevd.service": 10000,
     # As the restores, some of which ask these: without them nobody can log in, either.
     "dbus.service": 2000,
     "dbus-broker.service": 2000,

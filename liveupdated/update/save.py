@@ -31,7 +31,7 @@ from liveupdated.timeline.marks import (
 from liveupdated.update import bootfiles, budget, order, quickstop, writeout
 from liveupdated.workloads import kind
 
-POLL_S = 0.01
+POLL_S = 0.02
 REHEARSAL = "rehearse"
 """The road of a session that never jumps."""
 RESUMES_AT_ONCE = 8

@@ -86,6 +86,13 @@ ExecPaths=
 SecureBits=
 """
 
+# As systemd.service(5): `!` leaves the launcher its credentials, `+` keeps it out of the unit's
+# mounts, too.  Inside, where /run may be read-only, it must still tell how it goes.  For a unit
+# without mounts of its own that line would make some, and dozens of such units, which wait for
+# each other in the kernel, hold up the network.
+INSIDE = ("!", f"ReadWritePaths=+{paths.RUNTIME}\n")
+OUTSIDE = ("+", "")
+
 
 # --- find ---
 
@@ -266,7 +273,12 @@ def _take(workload: Workload, artifacts: Path, mark: Marker) -> None:
     except SaveFailed:
         _set_watchdog(main, watchdog_us)
         raise
-    workload.saved = {"watchdog_us": watchdog_us, "after_run": seen["after_run"], **saved}
+    workload.saved = {
+        "watchdog_us": watchdog_us,
+        "after_run": seen["after_run"],
+        "own_mounts": criu.namespace(main, "mnt") != criu.namespace(criu.HOST_PID, "mnt"),
+        **saved,
+    }
     workload.bytes = saved["bytes"]
     mark(SAVED)
 
@@ -348,6 +360,7 @@ def boot_files(workload: Workload, artifacts: Path) -> dict[str, str]:
         return {}
     work = unitrestore.folder(workload.name)
     launcher = f"{paths.LIBEXEC}/restore-unit {artifacts} {workload.saved['launch']} {work}"
+    prefix, settings = INSIDE if workload.saved["own_mounts"] else OUTSIDE
     text = f"""\
 # Written by liveupdated: this once the start of the service is the restore of its checkpoint.
 {unitrestore.until_settled(workload.name)}[Unit]
@@ -359,14 +372,13 @@ NotifyAccess=main
 ExecCondition=
 ExecStartPre=
 ExecStart=
-ExecStart=!{launcher}
+ExecStart={prefix}{launcher}
 ExecStartPost=
 ExecStop=
 ExecStopPost=
 ExecStopPost=!/usr/bin/touch {work}/failed
 {unitrestore.AFRESH}TimeoutStartSec={unitrestore.START_LIMIT_S}
-ReadWritePaths=+{paths.RUNTIME}
-{LIFTED}"""
+{settings}{LIFTED}"""
     return {f"{workload.name}.d/{unitrestore.DROPIN}": text}
 
 

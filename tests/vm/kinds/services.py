@@ -164,6 +164,8 @@ def assert_goes_on(vm: Machine) -> None:
     assert vm.run(f"redis-cli strlen page:{KEYS - 1}").stdout.strip() == str(VALUE_BYTES)
     reached = int(vm.run(["tail", "-n", "1", PAIR_LOG]).stdout)
     vm.run(f"until [ $(tail -n 1 {PAIR_LOG}) -gt {reached + 5} ]; do sleep 0.5; done")
+    mounts = vm.run("readlink /proc/1/ns/mnt /proc/$(systemctl show -P MainPID pair)/ns/mnt")
+    assert len(set(mounts.stdout.split())) == 1, "its unit has no mounts of its own"
     numbers = list(map(int, vm.get(PAIR_LOG).decode().split()))
     assert numbers == list(range(1, len(numbers) + 1))
     # Nobody else sees what is not committed.
