@@ -30,9 +30,11 @@ ON_THE_WAY = {
     "systemd-modules-load.service": 10000,
     # Who is back answers nobody before the network is up, with the devices that udev brings; of the
     # others udev hears by its coldplug, which goes at the usual weight.
+    "systemd-network-generator.service": 10000,
     "systemd-networkd.service": 10000,
     "NetworkManager.service": 10000,
     "networking.service": 10000,
+    "systemd-udev-load-credentials.service": 10000,
     "systemd-udevd.service": 10000,
     # As the restores, some of which ask these: without them nobody can log in, either.
     "dbus.service": 2000,
