@@ -36,6 +36,8 @@ ON_THE_WAY = {
     "networking.service": 10000,
     "systemd-udev-load-credentials.service": 10000,
     "systemd-udevd.service": 10000,
+    # What hides parts of /proc (ProtectProc=), as networkd, has this automounted first.
+    "proc-sys-fs-binfmt_misc.mount": 10000,
     # As the restores, some of which ask these: without them nobody can log in, either.
     "dbus.service": 2000,
     "dbus-broker.service": 2000,
@@ -112,7 +114,7 @@ def _folder(store: Store, session: Session) -> Path:
 
 def _files(store: Store, session: Session) -> dict[str, str]:
     files = {
-        f"{name}.d/{unitrestore.DROPIN}": f"[Service]\nStartupCPUWeight={weight}\n"
+        f"{name}.d/{unitrestore.DROPIN}": f"[{_section(name)}]\nStartupCPUWeight={weight}\n"
         for name, weight in ON_THE_WAY.items()
     }
     from liveupdated import pci  # noqa: PLC0415 - the restore worker writes none
@@ -129,6 +131,11 @@ def _files(store: Store, session: Session) -> dict[str, str]:
     for workload in session.returning:
         files |= kind(workload.kind).boot_files(workload, store.artifacts(session, workload.id))
     return files
+
+
+def _section(unit: str) -> str:
+    """Where its settings stand: `Service`, `Mount` (systemd.resource-control(5))."""
+    return unit.rpartition(".")[2].capitalize()
 
 
 def _boot_sets(names: Sequence[str]) -> bool:

@@ -11,9 +11,12 @@ import contextlib
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liveupdated.errors import SaveFailed
-from liveupdated.hoststate.mounts import MOUNTINFO, Mount, parse
+
+if TYPE_CHECKING:
+    from liveupdated.hoststate.mounts import Mount
 
 LIMIT_S = 300.0
 """Before the freeze; what a disk has not taken until then is left to the shutdown."""
@@ -24,13 +27,15 @@ def ahead() -> None:
 
     Nothing depends on it, so nothing is raised.
     """
+    from liveupdated.hoststate.mounts import MOUNTINFO, parse  # noqa: PLC0415 - not in the daemon
+
     if places := on_local_disks(parse(MOUNTINFO.read_text())):
         command = ["sync", "--file-system", "--", *places]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, check=False, capture_output=True, timeout=LIMIT_S)
 
 
-def on_local_disks(mounts: Iterable[Mount]) -> list[str]:
+def on_local_disks(mounts: "Iterable[Mount]") -> list[str]:
     """A place of each file system that is on a local disk.
 
     Whoever serves one over the network, or as FUSE, may be gone, and nothing ends a sync of that.
