@@ -148,7 +148,6 @@ def make_plan(
         _accept(_with_cost(workload, (measured or {}).get(workload.id)), patterns)
         for workload in ordered
     ]
-    judged = [_limited(workload, limits or {}) for workload in judged]
     if no_criu:
         judged = [_if_possible(w, KERNEL in w.needs, f"the new kernel {no_criu}") for w in judged]
     words = f"{target.cmdline} {request.append}" if target else None
@@ -156,6 +155,7 @@ def make_plan(
     judged = _that_fit(judged, memory, "the new kernel has no memory")
     carrier = choose(found.carriers, _needed(judged), words)
     judged = _that_fit(judged, carrier.free_bytes - SPACE_RESERVE, f"{carrier.folder} has no room")
+    judged = [_limited(workload, limits or {}) for workload in judged]
     needed = _needed(judged)
     blackout_us = jump_us + _carrying_us(judged, measured or {}, processors)
     rung, rung_reason = choose_rung(request.rung, target, running)

@@ -191,6 +191,15 @@ def test_a_limit_of_one_workload_is_its_own() -> None:
     assert blocker.startswith("services:a: its predicted blackout of 10.0 s is over its limit")
 
 
+def test_what_is_not_carried_has_no_limit() -> None:
+    found = Found((optional("a", 1),), (on_disk(GIB),), GIB)
+    made = make_plan(
+        found, Kernel(), "6.12", Request(), limits={"a": 1}, jump_us=2_000_000, no_criu="cannot"
+    )
+    assert made.blockers == ()
+    assert made.workloads[0].verdict is Verdict.RESTARTED
+
+
 def test_without_a_kernel_there_is_a_plan_that_says_so() -> None:
     made = make_plan(Found((), (on_disk(GIB),), GIB), None, "6.12", Request())
     assert made.blockers == ("there is no kernel to go to",)
