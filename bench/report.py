@@ -88,8 +88,9 @@ def text(results: Results) -> str:
         "",
         f"Written by `make bench` from `results.json`. Rounds: up to {rounds}, the ways by turns.",
         f"{results.machine}.",
-        "Times in seconds, as a client outside the machine sees them, which asks every 10 ms: from",
-        "the last answer before to the first after. What is not carried has lost its memory then.",
+        "Times in seconds, as a client outside the machine sees them, from the last answer before",
+        "to the first after. It asks every 10 ms, at least every 50 while nobody answers; of many",
+        "services one after the other. What is not carried has lost its memory then.",
         "",
         "![](results.svg)",
     ]
