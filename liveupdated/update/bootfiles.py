@@ -28,14 +28,12 @@ ON_THE_WAY = {
     "systemd-tmpfiles-setup.service": 10000,
     # The drivers of network adapters (`modules_load=`, see kernels/tuning.py).
     "systemd-modules-load.service": 10000,
-    # Who is back answers nobody before the network is up, with the devices that udev brings; of the
-    # others udev hears by its coldplug, which goes at the usual weight.
+    # Who is back answers nobody before the network is up.
     "systemd-network-generator.service": 10000,
     "systemd-networkd.service": 10000,
     "NetworkManager.service": 10000,
     "networking.service": 10000,
     "systemd-udev-load-credentials.service": 10000,
-    "systemd-udevd.service": 10000,
     # What hides parts of /proc (ProtectProc=), as networkd, has this automounted first.
     "proc-sys-fs-binfmt_misc.mount": 10000,
     # As the restores, some of which ask these: without them nobody can log in, either.
@@ -46,9 +44,16 @@ ON_THE_WAY = {
 }
 """Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
 
+MOST = 10000
+"""The most that systemd takes."""
+
 FIRST_BACK, LAST_BACK = 2000, 200
 """The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
 may take to start, so that together they must not have much more than those that are named above."""
+
+UDEV, UDEV_SHARE, UDEV_LEAST = "systemd-udevd.service", 1 / 4, 1000
+"""It brings the network's devices, among all the others: beside dozens of restores it needs a share
+of what they have together, and must not take it from a few."""
 
 COLDPLUG = "systemd-udev-trigger.service"
 COLDPLUG_AFTER_DRIVERS = "[Unit]\nAfter=systemd-modules-load.service\n"
@@ -113,9 +118,11 @@ def _folder(store: Store, session: Session) -> Path:
 
 
 def _files(store: Store, session: Session) -> dict[str, str]:
+    restores = sum(workload.restore_weight for workload in session.returning)
+    udev = max(UDEV_LEAST, min(round(UDEV_SHARE * restores), MOST))
     files = {
         f"{name}.d/{unitrestore.DROPIN}": f"[{_section(name)}]\nStartupCPUWeight={weight}\n"
-        for name, weight in ON_THE_WAY.items()
+        for name, weight in {**ON_THE_WAY, UDEV: udev}.items()
     }
     from liveupdated import pci  # noqa: PLC0415 - the restore worker writes none
 

@@ -463,6 +463,19 @@ def test_the_generator_writes_only_after_our_jump(
 
 
 @pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(("number", "weight"), [(1, 1000), (10, 2044), (50, 9852), (99, 10000)])
+def test_udev_has_a_share_of_what_all_restores_have(store: Store, number: int, weight: int) -> None:
+    session = opened(store, *map(str, range(number)))
+    for workload in session.workloads:
+        workload.saved = {}
+        session.mark("frozen", workload.id)
+    bootfiles.write(store, session)
+    units = store.folder(session.id) / "boot/units"
+    dropin = units / f"{bootfiles.UDEV}.d" / unitrestore.DROPIN
+    assert dropin.read_text() == f"[Service]\nStartupCPUWeight={weight}\n"
+
+
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize(
     ("adapters", "waits"),
     [(["virtio_net"], True), (["mlx5_core", "virtio_net"], False), ([], False)],
