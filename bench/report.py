@@ -19,14 +19,14 @@ OTHER_STYLE = "restarted"
 
 
 WHY_MISSED = """\
-By what the figures are missed, where they are. The blackouts are of 2026-11-30: three to four
-rounds of the first load (two through firmware), one to three of the others, from three runs on one
-machine. Its own speed went up and down by a third meanwhile (a bare kexec took 17.0 to 24.0 s), so
-a tenth more or less says nothing. liveupdated changed between the runs: its rows have three states
-of the weights by which restores share the processors, of which only the last round of one service
-and of ten, both on disk, has the one that stayed. With fifty services the first state was a
-mistake: its restores took 37 s, those of the second 20 and 22 s, and those of the day before, with
-equal weights on a quicker machine, 18 s. No gain over that day can be told for one or for fifty.
+By what the figures are missed, where they are. All was measured on 2026-11-30: in one run of an
+hour, and, of one service, two rounds more of a bare kexec and of ours on disk after it. liveupdated
+changed in between. In the hour's run udev went before all others in the boot of a jump, which dozens
+of restores need, and took it from a single one; in the two rounds more it has a quarter of what the
+restores have together. Tried by turns in one machine, besides, that is 16.5 and 17.3 s where it was
+20.1 and 20.7. So the medians of one service are of two states, those of ten of the first, and with
+fifty services both states are the same. One round each is all there is of most loads, and the
+machine's own speed goes up and down by a tenth.
 
 Where one service's time goes, of 17 s in a run of its own (the host's clock beside the console):
 
@@ -52,11 +52,11 @@ CRIU's look at the kernel, up to 0.9 s of its 2.8, goes on beside the worker's s
   ratio.
 - To the floor: its init answers at once. Ours is systemd's: generators, the first units, the file
   systems, the network; and CRIU, where that has dd.
-- Growth with memory is one round each, in which dd wrote 1,024 MiB at two fifths of the speed that
-  it had with 256. By the speed of 256 the floor would have grown by 18 s, ours did by 22: 1.25.
 - Fifty services: each costs CRIU half a second of a processor for the dump and as much for the
   restore, and two processors share them. A script that dumps and restores one after the other,
-  without units, filters, digests or the journal, takes 34 s where ours took 50 to 69.
+  without units, filters, digests or the journal, takes 33 s where ours took 45 and 52. In the runs
+  before it was 50 to 69: units without mounts of their own were given some, the network waited for
+  them and came last of all, and the restore worker took a third of a processor to look who is back.
 - pmem beside disk: the disk here is the host's page cache, so memory is hardly quicker.
 """
 
