@@ -17,35 +17,35 @@ from liveupdated.workloads import kind
 GENERATED = "systemd/generator"
 """Below `systemd.RUN`, where systemd has the generators write."""
 
+MOST = 10000
+"""The largest StartupCPUWeight= that systemd takes; 100 is the usual."""
+
 ON_THE_WAY = {
     # What the restore worker and the units that come back wait for.
-    "systemd-remount-fs.service": 10000,
-    "systemd-sysctl.service": 10000,
-    "kmod-static-nodes.service": 10000,
-    "systemd-tmpfiles-setup-dev-early.service": 10000,
-    "systemd-tmpfiles-setup-dev.service": 10000,
-    "systemd-journal-flush.service": 10000,
-    "systemd-tmpfiles-setup.service": 10000,
+    "systemd-remount-fs.service": MOST,
+    "systemd-sysctl.service": MOST,
+    "kmod-static-nodes.service": MOST,
+    "systemd-tmpfiles-setup-dev-early.service": MOST,
+    "systemd-tmpfiles-setup-dev.service": MOST,
+    "systemd-journal-flush.service": MOST,
+    "systemd-tmpfiles-setup.service": MOST,
     # The drivers of network adapters (`modules_load=`, see kernels/tuning.py).
-    "systemd-modules-load.service": 10000,
+    "systemd-modules-load.service": MOST,
     # Who is back answers nobody before the network is up.
-    "systemd-network-generator.service": 10000,
-    "systemd-networkd.service": 10000,
-    "NetworkManager.service": 10000,
-    "networking.service": 10000,
-    "systemd-udev-load-credentials.service": 10000,
+    "systemd-network-generator.service": MOST,
+    "systemd-networkd.service": MOST,
+    "NetworkManager.service": MOST,
+    "networking.service": MOST,
+    "systemd-udev-load-credentials.service": MOST,
     # What hides parts of /proc (ProtectProc=), as networkd, has this automounted first.
-    "proc-sys-fs-binfmt_misc.mount": 10000,
+    "proc-sys-fs-binfmt_misc.mount": MOST,
     # As the restores, some of which ask these: without them nobody can log in, either.
     "dbus.service": 2000,
     "dbus-broker.service": 2000,
     "systemd-logind.service": 2000,
     "systemd-machined.service": 2000,
 }
-"""Other units, and what their StartupCPUWeight= is in the boot of a jump; 100 is the usual."""
-
-MOST = 10000
-"""The most that systemd takes."""
+"""Other units, and what their StartupCPUWeight= is in the boot of a jump."""
 
 FIRST_BACK, LAST_BACK = 2000, 200
 """The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
