@@ -24,9 +24,10 @@ hour, and, of one service, two rounds more of a bare kexec and of ours on disk a
 changed in between. In the hour's run udev went before all others in the boot of a jump, which is
 what dozens of restores need, and took it from a single one; in the two rounds more it has a quarter
 of what the restores have together. Tried by turns in one machine, besides, that is 16.5 and 17.3 s
-where it was 20.1 and 20.7. So the medians of one service are of two states, those of ten of the
-first, and with fifty services both states are the same. One round each is all there is of most
-loads, and the machine's own speed goes up and down by a tenth.
+where it was 20.1 and 20.7. In all of these the restore took 4.6 to 5.4 s with the quarter, and 5.2
+to 9.0 before; one of the two rounds more, of 21.3 s, had a slow dump. So the medians of one service
+are of two states, those of ten of the first, and with fifty services both states are the same. One
+round each is all there is of most loads, and the machine's own speed goes up and down by a tenth.
 
 Where one service's time goes, of 17 s in a run of its own (the host's clock beside the console):
 
