@@ -49,7 +49,7 @@ ON_THE_WAY = {
 
 FIRST_BACK, LAST_BACK = 2000, 200
 """The same, of what comes back.  Dozens of restores keep all processors busy for longer than others
-may take to start, so that together they must not have much more than those that are named above."""
+may take to start, so each has less than those on the way."""
 
 UDEV, UDEV_SHARE, UDEV_LEAST = "systemd-udevd.service", 1 / 4, 1000
 """It brings the network's devices, among all the others: beside dozens of restores it needs a share

@@ -7,7 +7,6 @@ once after it, by syncfs(2): an fsync(2) of each file has the journal committed,
 cache flushed, twenty times a service.
 """
 
-import contextlib
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,21 +17,18 @@ from liveupdated.errors import SaveFailed
 if TYPE_CHECKING:
     from liveupdated.hoststate.mounts import Mount
 
-LIMIT_S = 300.0
-"""Before the freeze; what a disk has not taken until then is left to the shutdown."""
-
 
 def ahead() -> None:
     """Write out what is dirty on local disks, while all run on.
 
-    Nothing depends on it, so nothing is raised.
+    Nothing depends on it, so nothing is raised.  A sync that has begun cannot be ended: a disk that
+    takes longer than the save's unit may (TimeoutStartSec=) fails the save, with nothing frozen.
     """
     from liveupdated.hoststate.mounts import MOUNTINFO, parse  # noqa: PLC0415 - not in the daemon
 
     if places := on_local_disks(parse(MOUNTINFO.read_text())):
         command = ["sync", "--file-system", "--", *places]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, check=False, capture_output=True, timeout=LIMIT_S)
+        subprocess.run(command, check=False, capture_output=True)
 
 
 def on_local_disks(mounts: "Iterable[Mount]") -> list[str]:
